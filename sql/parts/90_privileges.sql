@@ -1,0 +1,118 @@
+--
+-- Privileges: all of them, on one page
+--
+-- PUBLIC may use the types and read nothing.  Everything else is handed out
+-- in levels by apikey.grant_access.
+--
+
+-- Secrets stay out of reach of pg_read_all_data too: no policy, no rows.
+ALTER TABLE apikey.pepper ENABLE ROW LEVEL SECURITY;
+ALTER TABLE apikey.key ENABLE ROW LEVEL SECURITY;
+
+-- The names behind each level; functions are granted with all their overloads.
+CREATE FUNCTION apikey.access_level(level text, OUT functions text[], OUT readable text[], OUT writable text[])
+    LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    policy CONSTANT text[] := '{kind,account_policy,scope}';
+    views CONSTANT text[] := '{keys,audit_log,keys_to_rotate,pepper_status}';
+BEGIN
+    readable := '{}';
+    writable := '{}';
+    CASE level
+        WHEN 'verifier' THEN
+            functions := '{verify,explain}';
+        WHEN 'issuer' THEN
+            functions := '{issue,rotate,alter_key,disable,enable,revoke,revoke_account,find_keys,revoke_leaked,scan_pattern,list_keys}';
+        WHEN 'auditor' THEN
+            functions := '{key_status}';
+            readable := views || policy;
+        WHEN 'admin' THEN
+            functions := '{verify,explain,issue,rotate,alter_key,disable,enable,revoke,revoke_account,find_keys,revoke_leaked,scan_pattern,list_keys,purge,add_pepper,set_current_pepper,retire_pepper,key_status,grant_access,revoke_access}';
+            readable := views || policy;
+            writable := policy;
+        WHEN 'anonymous' THEN
+            functions := '{}';
+        ELSE
+            RAISE EXCEPTION 'access level "%" does not exist', level
+                USING ERRCODE = '22023', DETAIL = 'Argument "level" must be one of the levels of access.',
+                      HINT = 'Levels are verifier, issuer, auditor, admin and anonymous.';
+    END CASE;
+END
+$$;
+COMMENT ON FUNCTION apikey.access_level(text) IS 'Functions, readable and writable tables and views of a level of access';
+
+CREATE FUNCTION apikey.change_access(role name, level text, is_grant boolean) RETURNS void
+    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    access record;
+    wanted text;
+    action CONSTANT text := CASE WHEN is_grant THEN 'GRANT %s ON %s TO %I' ELSE 'REVOKE %s ON %s FROM %I' END;
+BEGIN
+    IF role IS NULL OR level IS NULL OR NOT EXISTS (SELECT FROM pg_roles r WHERE r.rolname = role) THEN
+        RAISE EXCEPTION 'role "%" does not exist', coalesce(role::text, 'NULL')
+            USING ERRCODE = '22023', DETAIL = 'Argument "role" must name a role, and "level" a level of access.',
+                  HINT = 'Levels are verifier, issuer, auditor, admin and anonymous.';
+    END IF;
+    access := apikey.access_level(level);
+    FOR wanted IN
+        SELECT format(action, 'EXECUTE', 'FUNCTION ' || p.oid::regprocedure::text, role)
+            FROM pg_proc p WHERE p.pronamespace = 'apikey'::regnamespace AND p.proname = ANY (access.functions)
+        UNION ALL
+        SELECT format(action, 'SELECT', format('TABLE apikey.%I', t), role) FROM unnest(access.readable) t
+        UNION ALL
+        SELECT format(action, 'INSERT, UPDATE, DELETE', format('TABLE apikey.%I', t), role) FROM unnest(access.writable) t
+    LOOP
+        EXECUTE wanted;
+    END LOOP;
+    INSERT INTO apikey.audit_log (action, actor, object, new)
+        VALUES (CASE WHEN is_grant THEN 'grant_access' ELSE 'revoke_access' END, apikey.actor(), 'role ' || role,
+                jsonb_build_object('level', level));
+END
+$$;
+COMMENT ON FUNCTION apikey.change_access(name, text, boolean) IS 'Grants or revokes what belongs to a level';
+
+CREATE FUNCTION apikey.grant_access(role name, level text) RETURNS void
+    LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS 'SELECT apikey.change_access(role, level, true)';
+COMMENT ON FUNCTION apikey.grant_access(name, text) IS 'Gives a role a level: verifier, issuer, auditor, admin or anonymous';
+
+CREATE FUNCTION apikey.revoke_access(role name, level text) RETURNS void
+    LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS 'SELECT apikey.change_access(role, level, false)';
+COMMENT ON FUNCTION apikey.revoke_access(name, text) IS 'Takes a level from a role; levels share functions, so grant again what is to stay';
+
+REVOKE ALL ON ALL TABLES IN SCHEMA apikey FROM PUBLIC;
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA apikey FROM PUBLIC;
+GRANT USAGE ON SCHEMA apikey TO PUBLIC;
+
+-- Input, output, casts, comparison and operators of the types: without these
+-- the types would be of no use.
+GRANT EXECUTE ON FUNCTION
+    apikey.scopes_in(cstring), apikey.scopes_out(apikey.scopes),
+    apikey.scopes_recv(internal), apikey.scopes_send(apikey.scopes),
+    apikey.scopes_from_array(text[]), apikey.scopes_to_array(apikey.scopes),
+    apikey.scopes_from_jsonb(jsonb), apikey.scopes_to_jsonb(apikey.scopes),
+    apikey.scopes_eq(apikey.scopes, apikey.scopes), apikey.scopes_ne(apikey.scopes, apikey.scopes),
+    apikey.scopes_lt(apikey.scopes, apikey.scopes), apikey.scopes_le(apikey.scopes, apikey.scopes),
+    apikey.scopes_gt(apikey.scopes, apikey.scopes), apikey.scopes_ge(apikey.scopes, apikey.scopes),
+    apikey.scopes_cmp(apikey.scopes, apikey.scopes), apikey.scopes_hash(apikey.scopes),
+    apikey.scopes_hash_extended(apikey.scopes, bigint),
+    apikey.covers(apikey.scopes, text), apikey.covers_all(apikey.scopes, apikey.scopes),
+    apikey.covered_by(text, apikey.scopes), apikey.covered_by_all(apikey.scopes, apikey.scopes),
+    apikey.scopes_union(apikey.scopes, apikey.scopes), apikey.scopes_difference(apikey.scopes, apikey.scopes),
+    apikey.scope_query_in(cstring), apikey.scope_query_out(apikey.scope_query),
+    apikey.scope_query_recv(internal), apikey.scope_query_send(apikey.scope_query),
+    apikey.satisfies(apikey.scopes, text), apikey.satisfies_query(apikey.scopes, apikey.scope_query),
+    apikey.satisfied_by(apikey.scope_query, apikey.scopes), apikey.missing_scopes(apikey.scopes, text),
+    apikey.is_grant(text)
+    TO PUBLIC;
+
+-- Content that pg_dump takes along (apikey.installation is left out on purpose)
+SELECT pg_catalog.pg_extension_config_dump('apikey.kind', '');
+SELECT pg_catalog.pg_extension_config_dump('apikey.account_policy', '');
+SELECT pg_catalog.pg_extension_config_dump('apikey.scope', '');
+SELECT pg_catalog.pg_extension_config_dump('apikey.pepper', '');
+SELECT pg_catalog.pg_extension_config_dump('apikey.key', '');
+SELECT pg_catalog.pg_extension_config_dump('apikey.audit_log', '');

@@ -1,0 +1,216 @@
+/*
+ * alter.c
+ *		apikey.alter_key, and opening a stored key for a change.
+ *
+ * Locks the key's row until the end of the transaction.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/inet.h"
+#include "utils/timestamp.h"
+
+#include "apikey.h"
+#include "catalog.h"
+#include "compat.h"
+#include "manage.h"
+#include "record.h"
+#include "spi_plan.h"
+
+/* Arguments of apikey.alter_key, in order */
+enum
+{
+	ARG_KEY_ID, ARG_NAME, ARG_SCOPES, ARG_ALLOWED_IPS, ARG_ALLOWED_ORIGINS,
+	ARG_EXPIRES_AT, ARG_METADATA, ARG_ACTOR, ARG_DB_ROLE, ARG_ACCOUNT
+};
+
+void
+apikey_key_open(const pg_uuid_t *key_id, ApikeyText guard, ApikeyKey *key)
+{
+	static ApikeyPlan plan = {
+		.query = "SELECT k.* FROM apikey.key k WHERE k.key_id = $1 FOR UPDATE",
+		.nargs = 1,
+		.types = {UUIDOID},
+	};
+	Datum		value = UUIDPGetDatum(key_id);
+	bool		found;
+
+	apikey_plan_execute(&plan, &value, NULL, SPI_OK_SELECT);
+	found = SPI_processed == 1;
+	if (found)
+	{
+		key->tuple = SPI_copytuple(SPI_tuptable->vals[0]);
+		heap_deform_tuple(key->tuple, SPI_tuptable->tupdesc,
+						  key->value + 1, key->null + 1);
+	}
+	if (found && guard.data != NULL)
+	{
+		text	   *account = DatumGetTextPP(key->value[KEY_ACCOUNT]);
+
+		found = !guard.too_long && guard.len == VARSIZE_ANY_EXHDR(account) &&
+			memcmp(guard.data, VARDATA_ANY(account), guard.len) == 0;
+	}
+	if (!found)
+		ereport(ERROR,
+				(errcode(ERRCODE_APIKEY_NOT_FOUND),
+				 errmsg("key %s does not exist",
+						DatumGetCString(DirectFunctionCall1(uuid_out, value))),
+				 errdetail("No key of this account has this key_id."),
+				 errhint("apikey.keys lists the keys.")));
+}
+
+void
+apikey_require_living(const ApikeyKey *key, TimestampTz now)
+{
+	const char *status = apikey_key_status(key, now);
+
+	if (strcmp(status, "revoked") == 0 || strcmp(status, "expired") == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_APIKEY_CONFLICT),
+				 errmsg("key %s is %s",
+						DatumGetCString(DirectFunctionCall1(uuid_out,
+															key->value[KEY_KEY_ID])),
+						status),
+				 errdetail("Revoked and expired keys stay as they are."),
+				 errhint("Issue a new key.")));
+}
+
+void
+apikey_rules_of_key(ApikeyRules *rules, const ApikeyKey *key)
+{
+	text	   *kind = DatumGetTextPP(key->value[KEY_KIND]);
+	ApikeyText	kind_name = {VARDATA_ANY(kind), VARSIZE_ANY_EXHDR(kind), false};
+
+	apikey_rules_find(rules, TextDatumGetCString(key->value[KEY_ACCOUNT]),
+					  kind_name);
+}
+
+/*
+ * Replace the columns for which there is an argument.
+ */
+static void
+apply_arguments(FunctionCallInfo fcinfo, Oid caller, const ApikeyRules *rules,
+				TimestampTz now, ApikeyKey *key)
+{
+	ApikeyText	role = apikey_text_argument(fcinfo, ARG_DB_ROLE,
+											NAMEDATALEN - 1);
+
+	if (!PG_ARGISNULL(ARG_NAME))
+		key->value[KEY_NAME] =
+			PointerGetDatum(apikey_rule_name(rules,
+											 apikey_text_argument(fcinfo, ARG_NAME, APIKEY_NAME_BYTES_MAX)));
+	if (!PG_ARGISNULL(ARG_SCOPES))
+		key->value[KEY_SCOPES] =
+			PointerGetDatum(apikey_rule_scopes(rules, true,
+											   PG_GETARG_DATUM(ARG_SCOPES)));
+	if (!PG_ARGISNULL(ARG_ALLOWED_IPS))
+		key->value[KEY_ALLOWED_IPS] =
+			apikey_rule_ips(rules, true, PG_GETARG_DATUM(ARG_ALLOWED_IPS));
+	if (!PG_ARGISNULL(ARG_ALLOWED_ORIGINS))
+		key->value[KEY_ALLOWED_ORIGINS] =
+			apikey_rule_origins(rules, true,
+								PG_GETARG_DATUM(ARG_ALLOWED_ORIGINS));
+	if (!PG_ARGISNULL(ARG_METADATA))
+		key->value[KEY_METADATA] =
+			apikey_rule_metadata(true, PG_GETARG_DATUM(ARG_METADATA));
+	if (!PG_ARGISNULL(ARG_EXPIRES_AT))
+	{
+		TimestampTz at = PG_GETARG_TIMESTAMPTZ(ARG_EXPIRES_AT);
+		ApikeyExpiry expiry = {false};
+
+		apikey_rule_expiry(rules, &at, NULL,
+						   DatumGetTimestampTz(key->value[KEY_CREATED_AT]),
+						   now, &expiry);
+		key->null[KEY_EXPIRES_AT] = expiry.never;
+		key->value[KEY_EXPIRES_AT] = TimestampTzGetDatum(expiry.at);
+		key->value[KEY_EXPIRY_GIVEN] = BoolGetDatum(true);
+	}
+	if (role.data != NULL)
+	{
+		key->null[KEY_DB_ROLE] = !role.too_long && role.len == strlen("none") &&
+			memcmp(role.data, "none", role.len) == 0;
+		if (!key->null[KEY_DB_ROLE])
+			key->value[KEY_DB_ROLE] =
+				PointerGetDatum(apikey_rule_db_role(caller, role));
+	}
+}
+
+/*
+ * Write the columns back; false if nothing is different.  The trigger on the
+ * table sees to the audit row.
+ */
+static bool
+store_changes(const ApikeyKey *key)
+{
+	static const ApikeyKeyColumn columns[] = {
+		KEY_KEY_ID, KEY_NAME, KEY_SCOPES, KEY_ALLOWED_IPS,
+		KEY_ALLOWED_ORIGINS, KEY_EXPIRES_AT, KEY_EXPIRY_GIVEN, KEY_METADATA,
+	KEY_DB_ROLE};
+	static ApikeyPlan plan = {
+		.query = "UPDATE apikey.key SET name = $2, scopes = $3, allowed_ips = $4,"
+		" allowed_origins = $5, expires_at = $6, expiry_given = $7, metadata = $8, db_role = $9"
+		" WHERE key_id = $1 AND (name <> $2 OR scopes::text <> $3::text OR allowed_ips <> $4"
+		" OR allowed_origins <> $5 OR expires_at IS DISTINCT FROM $6 OR metadata <> $8"
+		" OR db_role IS DISTINCT FROM $9)",
+		.nargs = lengthof(columns),
+		.types = {UUIDOID, TEXTOID, InvalidOid, INETARRAYOID, TEXTARRAYOID,
+		TIMESTAMPTZOID, BOOLOID, JSONBOID, TEXTOID},
+	};
+	Datum		values[lengthof(columns)];
+	char		nulls[lengthof(columns)];
+
+	for (int i = 0; i < lengthof(columns); i++)
+	{
+		values[i] = key->value[columns[i]];
+		nulls[i] = key->null[columns[i]] ? 'n' : ' ';
+	}
+	apikey_plan_execute(&plan, values, nulls, SPI_OK_UPDATE);
+	return SPI_processed > 0;
+}
+
+PG_FUNCTION_INFO_V1(apikey_sql_alter_key);
+
+/*
+ * apikey.alter_key(key_id, name, scopes, allowed_ips, allowed_origins,
+ *					expires_at, metadata, actor, db_role, account)
+ *		returns boolean: did it change?
+ *		Errors: 22023 bad argument, KA403 policy, KA404 unknown key, KA409
+ *		ended key, 25006 read-only.
+ */
+Datum
+apikey_sql_alter_key(PG_FUNCTION_ARGS)
+{
+	ApikeyPrivileges saved;
+	ApikeyKey	key;
+	ApikeyRules rules;
+	TimestampTz now = GetCurrentTimestamp();
+	bool		changed;
+
+	PreventCommandIfReadOnly("apikey.alter_key()");
+	if (PG_ARGISNULL(ARG_KEY_ID))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid value for argument \"key_id\""),
+				 errdetail("It must not be null."),
+				 errhint("apikey.keys lists the keys.")));
+	apikey_enter(&saved, apikey_effective_actor(PG_ARGISNULL(ARG_ACTOR) ? NULL :
+												PG_GETARG_TEXT_PP(ARG_ACTOR)));
+	SPI_connect();
+	apikey_key_open(PG_GETARG_UUID_P(ARG_KEY_ID),
+					apikey_text_argument(fcinfo, ARG_ACCOUNT,
+										 APIKEY_ACCOUNT_MAX),
+					&key);
+	apikey_require_living(&key, now);
+	apikey_rules_of_key(&rules, &key);
+	apply_arguments(fcinfo, saved.caller, &rules, now, &key);
+	changed = store_changes(&key);
+	SPI_finish();
+	apikey_leave(&saved);
+	PG_RETURN_BOOL(changed);
+}

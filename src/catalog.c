@@ -1,0 +1,296 @@
+/*
+ * catalog.c
+ *		The module's own relations and types by number, scanning them without
+ *		SQL, and working with the privileges of their owner.
+ *
+ * Numbers are looked up once and forgotten when an invalidation message names
+ * one of the relations, which also covers DROP and CREATE EXTENSION.
+ *
+ * Scans use SnapshotAny and judge each tuple version by the latest snapshot:
+ * a scan with an MVCC snapshot inside a SERIALIZABLE transaction would take
+ * predicate locks, and could then fail it or make others fail.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/relation.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_trigger.h"
+#include "catalog/pg_type.h"
+#include "commands/trigger.h"
+#include "executor/executor.h"
+#include "miscadmin.h"
+#include "utils/guc.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/reltrigger.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+#include "utils/typcache.h"
+
+#include "catalog.h"
+#include "compat.h"
+
+static const char *const relation_names[APIKEY_NRELATIONS] = {
+	[APIKEY_REL_KEY] = "key",
+	[APIKEY_REL_KEY_LOOKUP] = "key_lookup",
+	[APIKEY_REL_KEY_PEPPER] = "key_pepper",
+	[APIKEY_REL_KIND] = "kind",
+	[APIKEY_REL_SCOPE] = "scope",
+	[APIKEY_REL_ACCOUNT_POLICY] = "account_policy",
+	[APIKEY_REL_ACCOUNT_POLICY_PKEY] = "account_policy_pkey",
+	[APIKEY_REL_PEPPER] = "pepper",
+	[APIKEY_REL_AUDIT_LOG] = "audit_log",
+};
+
+static const char *const type_names[APIKEY_NTYPES] = {
+	[APIKEY_TYPE_SCOPES] = "scopes",
+	[APIKEY_TYPE_VERDICT] = "verdict",
+	[APIKEY_TYPE_ISSUED_KEY] = "issued_key",
+};
+
+static bool numbers_known = false;
+static Oid	relation_oids[APIKEY_NRELATIONS];
+static Oid	type_oids[APIKEY_NTYPES];
+static uint64 policy_generation = 1;
+static uint64 pepper_generation = 1;
+
+/*
+ * An invalidation message arrived for a relation, or (InvalidOid) for all.
+ */
+static void
+relation_changed(Datum arg, Oid relid)
+{
+	if (relid == InvalidOid)
+	{
+		numbers_known = false;
+		policy_generation++;
+		pepper_generation++;
+		return;
+	}
+	for (int i = 0; i < APIKEY_NRELATIONS; i++)
+	{
+		if (relation_oids[i] != relid)
+			continue;
+		numbers_known = false;
+		if (i == APIKEY_REL_PEPPER)
+			pepper_generation++;
+		else if (i == APIKEY_REL_KIND || i == APIKEY_REL_SCOPE ||
+				 i == APIKEY_REL_ACCOUNT_POLICY)
+			policy_generation++;
+	}
+}
+
+void
+apikey_catalog_init(void)
+{
+	CacheRegisterRelcacheCallback(relation_changed, (Datum) 0);
+}
+
+uint64
+apikey_policy_generation(void)
+{
+	return policy_generation;
+}
+
+uint64
+apikey_pepper_generation(void)
+{
+	return pepper_generation;
+}
+
+/*
+ * Look all numbers up.  A change of number is a change of content as well.
+ */
+static void
+learn_numbers(void)
+{
+	Oid			schema = get_namespace_oid("apikey", true);
+	Oid			relations[APIKEY_NRELATIONS];
+	Oid			types[APIKEY_NTYPES];
+	bool		complete = OidIsValid(schema);
+
+	for (int i = 0; complete && i < APIKEY_NRELATIONS; i++)
+	{
+		relations[i] = get_relname_relid(relation_names[i], schema);
+		complete = OidIsValid(relations[i]);
+	}
+	for (int i = 0; complete && i < APIKEY_NTYPES; i++)
+	{
+		types[i] = GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid,
+								   CStringGetDatum(type_names[i]),
+								   ObjectIdGetDatum(schema));
+		complete = OidIsValid(types[i]);
+	}
+	if (!complete)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("extension \"apikey\" is not installed completely in this database"),
+				 errdetail("A table or type of schema apikey is missing."),
+				 errhint("Use CREATE EXTENSION apikey CASCADE, or ALTER EXTENSION apikey UPDATE.")));
+
+	if (memcmp(relations, relation_oids, sizeof(relations)) != 0)
+	{
+		policy_generation++;
+		pepper_generation++;
+	}
+	memcpy(relation_oids, relations, sizeof(relations));
+	memcpy(type_oids, types, sizeof(types));
+	numbers_known = true;
+}
+
+Oid
+apikey_relation(ApikeyRelation which)
+{
+	if (!numbers_known)
+		learn_numbers();
+	return relation_oids[which];
+}
+
+Oid
+apikey_type(ApikeyType which)
+{
+	if (!numbers_known)
+		learn_numbers();
+	return type_oids[which];
+}
+
+TupleDesc
+apikey_type_desc(ApikeyType which)
+{
+	TypeCacheEntry *entry = lookup_type_cache(apikey_type(which),
+											  TYPECACHE_TUPDESC);
+
+	return entry->tupDesc;
+}
+
+bool
+apikey_relation_is_coherent(Relation rel)
+{
+	static bool warned = false;
+	TriggerDesc *triggers = rel->trigdesc;
+
+	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
+	{
+		Trigger    *trigger = &triggers->triggers[i];
+
+		if (strcmp(trigger->tgname, "invalidate") == 0 &&
+			trigger->tgenabled == TRIGGER_FIRES_ALWAYS)
+			return true;
+	}
+	if (!warned)
+	{
+		warned = true;
+		ereport(WARNING,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("trigger \"invalidate\" of table apikey.%s is not enabled always",
+						RelationGetRelationName(rel)),
+				 errdetail("Changes of the table could go unnoticed, so it is read anew each time."),
+				 errhint("Use ALTER TABLE apikey.%s ENABLE ALWAYS TRIGGER invalidate.",
+						 RelationGetRelationName(rel))));
+	}
+	return false;
+}
+
+void
+apikey_scan(Relation rel, Oid index, ScanKey keys, int nkeys,
+			ApikeyRowCallback callback, void *arg)
+{
+	Snapshot	latest = RegisterSnapshot(GetLatestSnapshot());
+	TupleTableSlot *slot = table_slot_create(rel, NULL);
+
+	if (OidIsValid(index))
+	{
+		Relation	index_rel = index_open(index, AccessShareLock);
+		IndexScanDesc scan = apikey_index_beginscan(rel, index_rel,
+													SnapshotAny, nkeys);
+
+		index_rescan(scan, keys, nkeys, NULL, 0);
+		while (index_getnext_slot(scan, ForwardScanDirection, slot))
+		{
+			if (table_tuple_satisfies_snapshot(rel, slot, latest) &&
+				!callback(slot, arg))
+				break;
+		}
+		index_endscan(scan);
+		index_close(index_rel, AccessShareLock);
+	}
+	else
+	{
+		TableScanDesc scan = table_beginscan(rel, SnapshotAny, 0, NULL);
+
+		while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
+		{
+			if (table_tuple_satisfies_snapshot(rel, slot, latest) &&
+				!callback(slot, arg))
+				break;
+		}
+		table_endscan(scan);
+	}
+	ExecDropSingleTupleTableSlot(slot);
+	UnregisterSnapshot(latest);
+}
+
+void
+apikey_insert(Relation rel, Datum *values, bool *nulls)
+{
+	EState	   *estate = CreateExecutorState();
+	ResultRelInfo *target = makeNode(ResultRelInfo);
+	TupleTableSlot *slot = MakeSingleTupleTableSlot(RelationGetDescr(rel),
+													&TTSOpsVirtual);
+
+	/* range table index 0: in no range table */
+	InitResultRelInfo(target, rel, 0, NULL, 0);
+	ExecOpenIndices(target, false);
+	memcpy(slot->tts_values, values,
+		   RelationGetDescr(rel)->natts * sizeof(Datum));
+	memcpy(slot->tts_isnull, nulls,
+		   RelationGetDescr(rel)->natts * sizeof(bool));
+	ExecStoreVirtualTuple(slot);
+	estate->es_output_cid = GetCurrentCommandId(true);
+
+	AfterTriggerBeginQuery();
+	ExecSimpleRelationInsert(target, estate, slot);
+	AfterTriggerEndQuery(estate);
+
+	ExecCloseIndices(target);
+	ExecDropSingleTupleTableSlot(slot);
+	FreeExecutorState(estate);
+	CommandCounterIncrement();
+}
+
+void
+apikey_enter(ApikeyPrivileges *saved, const char *actor)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID,
+										ObjectIdGetDatum(apikey_relation(APIKEY_REL_KEY)));
+	Oid			owner;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for relation apikey.key");
+	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+	ReleaseSysCache(tuple);
+
+	GetUserIdAndSecContext(&saved->caller, &saved->sec_context);
+	SetUserIdAndSecContext(owner,
+						   saved->sec_context | SECURITY_LOCAL_USERID_CHANGE);
+	saved->guc_nest_level = NewGUCNestLevel();
+	(void) set_config_option("search_path", "pg_catalog, pg_temp",
+							 PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+	if (actor != NULL)
+		(void) set_config_option("apikey.actor", actor,
+								 PGC_USERSET, PGC_S_SESSION,
+								 GUC_ACTION_SAVE, true, 0, false);
+}
+
+void
+apikey_leave(const ApikeyPrivileges *saved)
+{
+	AtEOXact_GUC(false, saved->guc_nest_level);
+	SetUserIdAndSecContext(saved->caller, saved->sec_context);
+}

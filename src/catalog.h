@@ -1,0 +1,95 @@
+/*
+ * catalog.h
+ *		The module's own relations and types by number, scanning them without
+ *		SQL, and working with the privileges of their owner.
+ */
+#ifndef APIKEY_CATALOG_H
+#define APIKEY_CATALOG_H
+
+#include "postgres.h"
+
+#include "access/skey.h"
+#include "access/tupdesc.h"
+#include "executor/tuptable.h"
+#include "utils/rel.h"
+
+typedef enum ApikeyRelation
+{
+	APIKEY_REL_KEY,
+	APIKEY_REL_KEY_LOOKUP,		/* index on (lookup) */
+	APIKEY_REL_KEY_PEPPER,		/* index on (pepper_id) */
+	APIKEY_REL_KIND,
+	APIKEY_REL_SCOPE,
+	APIKEY_REL_ACCOUNT_POLICY,
+	APIKEY_REL_ACCOUNT_POLICY_PKEY, /* index on (account) */
+	APIKEY_REL_PEPPER,
+	APIKEY_REL_AUDIT_LOG
+} ApikeyRelation;
+
+#define APIKEY_NRELATIONS (APIKEY_REL_AUDIT_LOG + 1)
+
+typedef enum ApikeyType
+{
+	APIKEY_TYPE_SCOPES,
+	APIKEY_TYPE_VERDICT,
+	APIKEY_TYPE_ISSUED_KEY
+} ApikeyType;
+
+#define APIKEY_NTYPES (APIKEY_TYPE_ISSUED_KEY + 1)
+
+/* Registers for invalidation messages. */
+extern void apikey_catalog_init(void);
+
+extern Oid	apikey_relation(ApikeyRelation which);
+extern Oid	apikey_type(ApikeyType which);
+
+/* Descriptor of a composite type, good for the current call. */
+extern TupleDesc apikey_type_desc(ApikeyType which);
+
+/*
+ * Grow when a policy table (kind, scope, account_policy), or the pepper
+ * table, changed.  Read before taking the snapshot with which a cache is
+ * filled; a cache filled under an older generation is stale.
+ */
+extern uint64 apikey_policy_generation(void);
+extern uint64 apikey_pepper_generation(void);
+
+/*
+ * Will every change of this table reach us as an invalidation?  Only while
+ * its trigger "invalidate" fires always; otherwise it must not be cached.
+ * Warns once.
+ */
+extern bool apikey_relation_is_coherent(Relation rel);
+
+/*
+ * Rows of a table as of this very moment, whatever snapshot the transaction
+ * uses: through an index where keys are given, else all of them.  Calls back
+ * for each row with a slot that is good until the callback returns, which
+ * returns false to stop.  Takes no predicate locks and writes nothing.
+ */
+typedef bool (*ApikeyRowCallback) (TupleTableSlot *slot, void *arg);
+extern void apikey_scan(Relation rel, Oid index, ScanKey keys, int nkeys,
+						ApikeyRowCallback callback, void *arg);
+
+/*
+ * Insert a row without SQL: defaults are the caller's affair, triggers and
+ * indexes are minded, and the next command sees the row.
+ */
+extern void apikey_insert(Relation rel, Datum *values, bool *nulls);
+
+/*
+ * Work as the owner of the module's tables, under a safe search_path, until
+ * apikey_leave(); an error ends it too.  actor, if not NULL, becomes
+ * apikey.actor for that time.
+ */
+typedef struct ApikeyPrivileges
+{
+	Oid			caller;
+	int			sec_context;
+	int			guc_nest_level;
+} ApikeyPrivileges;
+
+extern void apikey_enter(ApikeyPrivileges *saved, const char *actor);
+extern void apikey_leave(const ApikeyPrivileges *saved);
+
+#endif							/* APIKEY_CATALOG_H */

@@ -1,0 +1,102 @@
+/*
+ * compat.h
+ *		Every difference between server versions 15 to 19; no other file asks
+ *		for PG_VERSION_NUM.
+ */
+#ifndef APIKEY_COMPAT_H
+#define APIKEY_COMPAT_H
+
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/tupdesc.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "utils/acl.h"
+#include "utils/fmgroids.h"
+#if PG_VERSION_NUM >= 160000
+#include "nodes/miscnodes.h"
+#include "varatt.h"
+#endif
+
+/* Module identity carries name and version from 18 on. */
+#if PG_VERSION_NUM >= 180000
+#define APIKEY_MODULE_MAGIC \
+	PG_MODULE_MAGIC_EXT(.name = "apikey", .version = APIKEY_VERSION)
+#else
+#define APIKEY_MODULE_MAGIC PG_MODULE_MAGIC
+#endif
+
+/* Soft errors of input functions exist from 16 on. */
+#if PG_VERSION_NUM >= 160000
+#define apikey_soft_context(fcinfo)	((fcinfo)->context)
+#define apikey_soft_error_occurred(escontext) \
+	((escontext) != NULL && SOFT_ERROR_OCCURRED(escontext))
+#else
+#define apikey_soft_context(fcinfo)	((Node *) NULL)
+#define apikey_soft_error_occurred(escontext) (false)
+#define ereturn(context, dummy_value, ...) \
+	do { \
+		ereport(ERROR, __VA_ARGS__); \
+		return dummy_value; \
+	} while (0)
+#endif
+
+/* Calls an input function with one cstring, soft where the server can. */
+static inline bool
+apikey_input_call(PGFunction func, char *str, Oid typioparam, int32 typmod,
+				  Node *escontext, Datum *result)
+{
+#if PG_VERSION_NUM >= 160000
+	return DirectInputFunctionCallSafe(func, str, typioparam, typmod,
+									   escontext, result);
+#else
+	*result = DirectFunctionCall3(func, CStringGetDatum(str),
+								  ObjectIdGetDatum(typioparam),
+								  Int32GetDatum(typmod));
+	return true;
+#endif
+}
+
+/* The same for array_in, which wants to be looked up first. */
+static inline bool
+apikey_array_input(char *str, Oid element_type, Node *escontext, Datum *result)
+{
+	FmgrInfo	array_in;
+
+	fmgr_info(F_ARRAY_IN, &array_in);
+#if PG_VERSION_NUM >= 160000
+	return InputFunctionCallSafe(&array_in, str, element_type, -1,
+								 escontext, result);
+#else
+	*result = InputFunctionCall(&array_in, str, element_type, -1);
+	return true;
+#endif
+}
+
+/* 18 wants to count index searches for EXPLAIN. */
+static inline IndexScanDesc
+apikey_index_beginscan(Relation heap, Relation index, Snapshot snapshot,
+					   int nkeys)
+{
+#if PG_VERSION_NUM >= 190000
+	return index_beginscan(heap, index, snapshot, NULL, nkeys, 0, 0);
+#elif PG_VERSION_NUM >= 180000
+	return index_beginscan(heap, index, snapshot, NULL, nkeys, 0);
+#else
+	return index_beginscan(heap, index, snapshot, nkeys, 0);
+#endif
+}
+
+/* 16 split membership into inheriting and SET ROLE. */
+static inline bool
+apikey_can_set_role(Oid member, Oid role)
+{
+#if PG_VERSION_NUM >= 160000
+	return superuser_arg(member) || member_can_set_role(member, role);
+#else
+	return is_member_of_role(member, role);
+#endif
+}
+
+#endif							/* APIKEY_COMPAT_H */

@@ -1,0 +1,45 @@
+/*
+ * crypto.h
+ *		The only door to libsodium: random bytes, keyed hash, comparison in
+ *		constant time, wiping, memory for secrets.
+ */
+#ifndef APIKEY_CRYPTO_H
+#define APIKEY_CRYPTO_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define APIKEY_DIGEST_LEN	32
+#define APIKEY_PEPPER_LEN	32
+
+/* Before anything else; false if libsodium cannot be used safely. */
+extern bool apikey_crypto_init(void);
+
+/* Random bytes from the system's generator, fit for keys. */
+extern void apikey_random(void *out, size_t len);
+
+/* BLAKE2b-256 (RFC 7693) of a text, keyed with a pepper. */
+extern void apikey_digest(unsigned char digest[APIKEY_DIGEST_LEN],
+						  const char *text, size_t len,
+						  const unsigned char pepper[APIKEY_PEPPER_LEN]);
+
+/* A pepper's fingerprint: recognises it, tells nothing about it. */
+extern void apikey_fingerprint(unsigned char fingerprint[APIKEY_DIGEST_LEN],
+							   const unsigned char pepper[APIKEY_PEPPER_LEN]);
+
+/* Equal? In constant time. */
+extern bool apikey_equal(const void *a, const void *b, size_t len);
+
+/* Overwrite, not to be optimised away. */
+extern void apikey_wipe(void *data, size_t len);
+
+/*
+ * Memory that is locked, kept out of core dumps and wiped when freed, as far
+ * as the system lets us.  NULL if there is none.
+ */
+extern void *apikey_secret_alloc(size_t len);
+extern void apikey_secret_seal(void *secret);	/* read only from now on */
+extern void apikey_secret_free(void *secret);
+
+#endif							/* APIKEY_CRYPTO_H */

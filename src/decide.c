@@ -1,0 +1,386 @@
+/*
+ * decide.c
+ *		The one decision: may this request pass?  Everything that verifies
+ *		asks here.
+ *
+ * The checks of a known key stand in one table, in the order in which they
+ * are made; the first that fails gives the verdict its code.  Nothing here
+ * writes, waits or raises for what a stranger sent.
+ */
+#include "postgres.h"
+
+#include <sys/socket.h>
+
+#include "access/tupmacs.h"
+#include "catalog/pg_type.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/inet.h"
+#include "utils/timestamp.h"
+
+#include "compat.h"
+#include "decide.h"
+#include "scopes.h"
+
+/* A check; detail, if not NULL, is to be told what was compared with what. */
+typedef bool (*Check) (ApikeyDecision *d, StringInfo detail);
+
+static ApikeyText
+text_of(Datum value)
+{
+	struct varlena *text = pg_detoast_datum_packed((struct varlena *)
+												   DatumGetPointer(value));
+
+	return (ApikeyText) {VARDATA_ANY(text), VARSIZE_ANY_EXHDR(text), false};
+}
+
+static bool
+check_revoked(ApikeyDecision *d, StringInfo detail)
+{
+	if (detail && !d->key.null[KEY_REVOKED_AT])
+		appendStringInfo(detail, "revoked at %s",
+						 timestamptz_to_str(DatumGetTimestampTz(d->key.value[KEY_REVOKED_AT])));
+	return d->key.null[KEY_REVOKED_AT];
+}
+
+static bool
+check_expired(ApikeyDecision *d, StringInfo detail)
+{
+	TimestampTz end;
+
+	if (d->key.null[KEY_EXPIRES_AT])
+	{
+		if (detail)
+			appendStringInfoString(detail, "never expires");
+		return true;
+	}
+	end = DatumGetTimestampTz(d->key.value[KEY_EXPIRES_AT]);
+	if (detail)
+		appendStringInfo(detail, "%s at %s",
+						 end <= d->now ? "expired" : "expires",
+						 timestamptz_to_str(end));
+	return end > d->now;
+}
+
+static bool
+check_disabled(ApikeyDecision *d, StringInfo detail)
+{
+	bool		kind_enabled = d->kind != NULL && d->kind->enabled;
+
+	if (detail && !d->key.null[KEY_DISABLED_AT])
+		appendStringInfo(detail, "key disabled at %s",
+						 timestamptz_to_str(DatumGetTimestampTz(d->key.value[KEY_DISABLED_AT])));
+	else if (detail && !kind_enabled)
+		appendStringInfoString(detail, d->kind ? "kind is disabled" :
+							   "kind does not exist");
+	return d->key.null[KEY_DISABLED_AT] && kind_enabled;
+}
+
+static bool
+check_api_enabled(ApikeyDecision *d, StringInfo detail)
+{
+	if (detail && !d->account->api_enabled)
+		appendStringInfoString(detail, "account_policy.api_enabled is off");
+	return d->account->api_enabled;
+}
+
+static bool
+check_kind(ApikeyDecision *d, StringInfo detail)
+{
+	ApikeyText	kind = text_of(d->key.value[KEY_KIND]);
+
+	if (detail)
+		appendStringInfo(detail, "kind %.*s", (int) kind.len, kind.data);
+	if (!d->request->has_kinds)
+		return true;
+	for (int i = 0; i < d->request->nkinds; i++)
+	{
+		if (d->request->kinds[i] == d->kind)
+			return true;
+	}
+	return false;
+}
+
+static bool
+check_account(ApikeyDecision *d, StringInfo detail)
+{
+	const ApikeyText *wanted = &d->request->account;
+	ApikeyText	account = text_of(d->key.value[KEY_ACCOUNT]);
+
+	if (detail)
+		appendStringInfo(detail, "key of account %.*s",
+						 (int) account.len, account.data);
+	return wanted->data == NULL ||
+		(!wanted->too_long && wanted->len == account.len &&
+		 memcmp(wanted->data, account.data, account.len) == 0);
+}
+
+/*
+ * Is the address in a list of type inet[]?
+ */
+static bool
+address_is_listed(const ApikeyNet *addr, ArrayType *list)
+{
+	int			count = ArrayGetNItems(ARR_NDIM(list), ARR_DIMS(list));
+	char	   *p = ARR_DATA_PTR(list);
+
+	for (int i = 0; i < count; i++)
+	{
+		inet	   *element = (inet *) p;
+		ApikeyNet	net = {.family = 4};
+
+		if (ip_family(element) != PGSQL_AF_INET)
+			net.family = 6;
+		net.bits = ip_bits(element);
+		memcpy(net.addr, ip_addr(element), net.family == 4 ? 4 : 16);
+		apikey_net_unmap(&net);
+		if (apikey_net_contains(&net, addr))
+			return true;
+		p += VARSIZE_ANY(p);
+		p = (char *) att_align_nominal(p, TYPALIGN_INT);
+	}
+	return false;
+}
+
+static bool
+check_ip(ApikeyDecision *d, StringInfo detail)
+{
+	ArrayType  *list = DatumGetArrayTypeP(d->key.value[KEY_ALLOWED_IPS]);
+	bool		has_list = ARR_NDIM(list) > 0;
+	bool		listed = has_list && d->request->ip_known &&
+		address_is_listed(&d->request->ip, list);
+
+	if (detail && d->request->ip_known)
+	{
+		char		text[APIKEY_NET_TEXT_MAX];
+
+		apikey_net_print(&d->request->ip, text);
+		appendStringInfo(detail, "%s is %s", text,
+						 listed ? "in the list of allowed addresses" :
+						 has_list ? "not in the list of allowed addresses" :
+						 "fine: there is no list of allowed addresses");
+	}
+	else if (detail)
+		appendStringInfoString(detail, "address unknown");
+
+	if (has_list)
+		return listed;
+	return d->request->ip_known || !d->account->require_allowed_ips ||
+		(d->kind != NULL && d->kind->origin_locked);
+}
+
+static bool
+check_origin(ApikeyDecision *d, StringInfo detail)
+{
+	Datum	   *rules;
+	bool	   *nulls;
+	int			count;
+	bool		passed = false;
+
+	if (d->kind == NULL || !d->kind->origin_locked)
+	{
+		if (detail)
+			appendStringInfoString(detail, "kind is not origin-locked");
+		return true;
+	}
+	if (!d->request->origin_known)
+	{
+		if (detail)
+			appendStringInfoString(detail, "origin unknown");
+		return false;
+	}
+	if (d->kind->allow_localhost &&
+		apikey_origin_is_loopback(&d->request->origin))
+	{
+		if (detail)
+			appendStringInfoString(detail, "kind allows localhost");
+		return true;
+	}
+	deconstruct_array(DatumGetArrayTypeP(d->key.value[KEY_ALLOWED_ORIGINS]),
+					  TEXTOID, -1, false, TYPALIGN_INT,
+					  &rules, &nulls, &count);
+	for (int i = 0; i < count && !passed; i++)
+	{
+		ApikeyOrigin rule;
+		ApikeyText	text = text_of(rules[i]);
+
+		passed = !nulls[i] &&
+			apikey_origin_rule_parse(text.data, text.len, &rule) == NULL &&
+			apikey_origin_matches(&rule, &d->request->origin);
+	}
+	if (detail)
+		appendStringInfo(detail, "%s is %sin the list of allowed origins",
+						 d->request->origin.host, passed ? "" : "not ");
+	return passed;
+}
+
+/*
+ * Granted, and not kept from everybody by the catalogue.
+ */
+static bool
+holds_scope(const char *scope, size_t len, void *arg)
+{
+	ApikeyDecision *d = arg;
+
+	return apikey_grants_cover(&d->grants, scope, len) &&
+		apikey_policy_lists_scope(d->policy, scope, len);
+}
+
+static bool
+holds_enabled_scope(const char *scope, size_t len, void *arg)
+{
+	ApikeyDecision *d = arg;
+
+	return holds_scope(scope, len, d) &&
+		apikey_policy_scope_is_on(d->policy, scope, len);
+}
+
+/*
+ * Check what is required; note what is missing if the verdict is still open.
+ */
+static bool
+check_query(ApikeyDecision *d, StringInfo detail, ApikeyQueryHeld held)
+{
+	ApikeySlice missing[APIKEY_QUERY_TERMS_MAX];
+	int			count;
+
+	if (!d->request->has_required)
+	{
+		if (detail)
+			appendStringInfoString(detail, "no scope required");
+		return true;
+	}
+	if (apikey_query_eval(&d->request->required, held, d))
+		return true;
+	count = apikey_query_missing(&d->request->required, held, d, missing);
+	for (int i = 0; detail && i < count; i++)
+		appendStringInfo(detail, "%s%.*s", i == 0 ? "missing " : ", ",
+						 (int) missing[i].len, missing[i].data);
+	if (d->code == APIKEY_VALID)
+	{
+		d->nmissing = count;
+		memcpy(d->missing, missing, count * sizeof(ApikeySlice));
+	}
+	return false;
+}
+
+static bool
+check_scope(ApikeyDecision *d, StringInfo detail)
+{
+	return check_query(d, detail, holds_scope);
+}
+
+static bool
+check_scope_enabled(ApikeyDecision *d, StringInfo detail)
+{
+	return check_query(d, detail, holds_enabled_scope);
+}
+
+static const struct
+{
+	const char *step;
+	ApikeyCode	code;			/* if it fails */
+	Check		check;
+}			checks[] =
+{
+	{"not revoked", APIKEY_KEY_REVOKED, check_revoked},
+	{"not expired", APIKEY_KEY_EXPIRED, check_expired},
+	{"enabled", APIKEY_KEY_DISABLED, check_disabled},
+	{"account has access", APIKEY_API_DISABLED, check_api_enabled},
+	{"kind allowed", APIKEY_KIND_NOT_ALLOWED, check_kind},
+	{"account matches", APIKEY_ACCOUNT_MISMATCH, check_account},
+	{"address allowed", APIKEY_IP_NOT_ALLOWED, check_ip},
+	{"origin allowed", APIKEY_ORIGIN_NOT_ALLOWED, check_origin},
+	{"scope granted", APIKEY_INSUFFICIENT_SCOPE, check_scope},
+	{"scope switched on", APIKEY_SCOPE_DISABLED, check_scope_enabled},
+};
+
+/*
+ * Note the end of a step that decides alone whether there are others.
+ */
+static bool
+step_ends(ApikeyDecision *d, ApikeyTrace *trace, const char *step,
+		  ApikeyCode code, const char *detail)
+{
+	if (trace)
+		trace->note(trace, step, code == APIKEY_VALID, detail);
+	d->code = code;
+	return code != APIKEY_VALID;
+}
+
+/*
+ * Recognise the key.  True if that already decides.
+ */
+static bool
+decide_before_key(ApikeyDecision *d, ApikeyTrace *trace)
+{
+	const ApikeyText *text = &d->request->key;
+	const ApikeyKind *kinds;
+	const ApikeyFormat *formats;
+	int			nkinds = apikey_policy_kinds(d->policy, &kinds, &formats);
+	bool		well_formed = false;
+	ApikeyFind	found;
+
+	if (text->data == NULL || (text->len == 0 && !text->too_long))
+		return step_ends(d, trace, "key present", APIKEY_KEY_MISSING,
+						 "no key was given");
+	(void) step_ends(d, trace, "key present", APIKEY_VALID, NULL);
+
+	for (int i = 0; i < nkinds && !well_formed && !text->too_long; i++)
+		well_formed = apikey_token_matches(&formats[i], text->data, text->len);
+	if (step_ends(d, trace, "key well-formed",
+				  well_formed ? APIKEY_VALID : APIKEY_KEY_INVALID,
+				  well_formed ? NULL : "no kind has such keys, or the checksum is wrong"))
+		return true;
+
+	found = apikey_find(text->data, text->len, &d->key);
+	return step_ends(d, trace, "key known",
+					 found == APIKEY_FOUND ? APIKEY_VALID :
+					 found == APIKEY_CANNOT_TELL ? APIKEY_UNAVAILABLE :
+					 APIKEY_KEY_INVALID,
+					 found == APIKEY_FOUND ? NULL :
+					 found == APIKEY_CANNOT_TELL ?
+					 "a pepper of stored keys is missing" : "no such key");
+}
+
+void
+apikey_decide(ApikeyDecision *d, const ApikeyRequest *request,
+			  ApikeyPolicy *policy, ApikeyTrace *trace)
+{
+	StringInfoData detail;
+	ApikeyText	text;
+
+	d->request = request;
+	d->policy = policy;
+	d->known = false;
+	d->nmissing = 0;
+	if (decide_before_key(d, trace))
+		return;
+
+	d->known = true;
+	d->now = GetCurrentTimestamp();
+	text = text_of(d->key.value[KEY_KIND]);
+	d->kind = apikey_policy_kind(policy, text.data, text.len);
+	text = text_of(d->key.value[KEY_ACCOUNT]);
+	d->account = apikey_policy_account(policy, text.data, text.len);
+	d->grants = apikey_scopes_open((struct varlena *)
+								   PG_DETOAST_DATUM_PACKED(d->key.value[KEY_SCOPES]));
+
+	if (trace)
+		initStringInfo(&detail);
+	for (int i = 0; i < lengthof(checks); i++)
+	{
+		bool		passed;
+
+		if (trace)
+			resetStringInfo(&detail);
+		passed = checks[i].check(d, trace ? &detail : NULL);
+		if (!passed && d->code == APIKEY_VALID)
+			d->code = checks[i].code;
+		if (trace)
+			trace->note(trace, checks[i].step, passed,
+						detail.len > 0 ? detail.data : NULL);
+		else if (!passed)
+			return;
+	}
+}

@@ -1,0 +1,46 @@
+/*
+ * decide.h
+ *		The one decision: may this request pass?
+ */
+#ifndef APIKEY_DECIDE_H
+#define APIKEY_DECIDE_H
+
+#include "postgres.h"
+
+#include "lib/stringinfo.h"
+
+#include "codes.h"
+#include "keystore.h"
+#include "policy.h"
+#include "request.h"
+
+typedef struct ApikeyDecision
+{
+	const ApikeyRequest *request;
+	ApikeyPolicy *policy;
+	TimestampTz now;			/* the real clock's */
+	ApikeyCode	code;
+	bool		known;			/* the members below are set */
+	ApikeyKey	key;
+	const ApikeyKind *kind;		/* NULL if its row is gone */
+	const ApikeyAccount *account;
+	ApikeyGrants grants;
+	int			nmissing;
+	ApikeySlice missing[APIKEY_QUERY_TERMS_MAX];
+} ApikeyDecision;
+
+/*
+ * Told of every check with its result.  While there is one, all checks are
+ * made, also after one has failed.
+ */
+typedef struct ApikeyTrace
+{
+	void		(*note) (struct ApikeyTrace *trace, const char *step,
+						 bool passed, const char *detail);
+} ApikeyTrace;
+
+extern void apikey_decide(ApikeyDecision *decision,
+						  const ApikeyRequest *request, ApikeyPolicy *policy,
+						  ApikeyTrace *trace);
+
+#endif							/* APIKEY_DECIDE_H */

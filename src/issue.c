@@ -1,0 +1,482 @@
+/*
+ * issue.c
+ *		apikey.issue and apikey.rotate: making keys.
+ *
+ * Locks, in this order: the key table (against removal of the kind), for
+ * rotate the predecessor's row, the account if its number of keys is capped,
+ * the making of the first pepper.  The key text is wiped from every buffer of
+ * ours; what is returned to the client is the only copy.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "catalog/pg_type.h"
+#include "common/hashfn.h"
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/inet.h"
+#include "utils/timestamp.h"
+
+#include "apikey.h"
+#include "audit.h"
+#include "catalog.h"
+#include "compat.h"
+#include "crypto.h"
+#include "locks.h"
+#include "manage.h"
+#include "notify.h"
+#include "pepper.h"
+#include "record.h"
+#include "scopes.h"
+#include "spi_plan.h"
+
+/* Accounts share this many locks, so that the lock table never fills up. */
+#define ACCOUNT_LOCKS	1024
+
+/* Random bytes drawn at a time; about 3 % are no base62 digit */
+#define RANDOM_CHUNK	64
+
+/* Arguments of apikey.issue, in order */
+enum
+{
+	ISSUE_ACCOUNT, ISSUE_NAME, ISSUE_SCOPES, ISSUE_KIND, ISSUE_ALLOWED_IPS,
+	ISSUE_ALLOWED_ORIGINS, ISSUE_EXPIRES_AT, ISSUE_EXPIRES_IN,
+	ISSUE_METADATA, ISSUE_ACTOR, ISSUE_DB_ROLE, ISSUE_CREDITS
+};
+
+/* Arguments of apikey.rotate, in order */
+enum
+{
+	ROTATE_KEY_ID, ROTATE_OVERLAP, ROTATE_ACTOR, ROTATE_EXPIRES_AT,
+	ROTATE_EXPIRES_IN, ROTATE_ACCOUNT
+};
+
+/* Columns of apikey.issued_key */
+enum
+{
+	ISSUED_KEY, ISSUED_KEY_ID, ISSUED_DISPLAY, ISSUED_ACCOUNT, ISSUED_NAME,
+	ISSUED_KIND, ISSUED_SCOPES, ISSUED_CREATED_AT, ISSUED_EXPIRES_AT,
+	ISSUED_NCOLUMNS
+};
+
+/* A key in the making: what becomes its row, and its text */
+typedef struct NewKey
+{
+	ApikeyKey	row;
+	char		text[APIKEY_TOKEN_MAX];
+	size_t		text_len;
+} NewKey;
+
+static void
+set_column(NewKey *key, ApikeyKeyColumn column, Datum value)
+{
+	key->row.value[column] = value;
+	key->row.null[column] = false;
+}
+
+/*
+ * Refuse one key too many: exactly so under concurrency and in every
+ * isolation level, for whoever counts holds the account's lock and counts
+ * what is committed by then.
+ */
+static void
+check_cap(const ApikeyRules *rules)
+{
+	static ApikeyPlan plan = {
+		.query = "SELECT count(*) FROM apikey.key WHERE account = $1 AND revoked_at IS NULL"
+		" AND rotated_to IS NULL AND (expires_at IS NULL OR expires_at > clock_timestamp())",
+		.nargs = 1,
+		.types = {TEXTOID},
+	};
+	int			max = rules->account->max_keys;
+	size_t		len = strlen(rules->account_name);
+	Datum		account = PointerGetDatum(cstring_to_text(rules->account_name));
+	bool		isnull;
+
+	if (max < 0)
+		return;
+	apikey_lock(APIKEY_LOCK_ACCOUNT,
+				DatumGetUInt32(hash_any((const unsigned char *) rules->account_name,
+										len)) % ACCOUNT_LOCKS);
+	apikey_plan_query_latest(&plan, &account, NULL);
+	if (DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0],
+									SPI_tuptable->tupdesc, 1, &isnull)) < max)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_APIKEY_CONFLICT),
+			 errmsg("account \"%s\" has all the keys it may have: %d",
+					rules->account_name, max),
+			 errdetail("account_policy.max_keys counts keys that are neither revoked, expired nor superseded."),
+			 errhint("Revoke a key that is no longer used.")));
+}
+
+/*
+ * Draw the key text, hash it and note how it may be shown.
+ */
+static void
+make_text(NewKey *key, const ApikeyKind *kind)
+{
+	const ApikeyPepper *pepper = apikey_current_pepper();
+	char		body[APIKEY_BODY_MAX];
+	char		display[APIKEY_DISPLAY_MAX + 1];
+	uint8		random[RANDOM_CHUNK];
+	size_t		have = 0;
+	bytea	   *digest = palloc(VARHDRSZ + APIKEY_DIGEST_LEN);
+
+	while (have < kind->format.body_length)
+	{
+		apikey_random(random, sizeof(random));
+		have += apikey_token_digits(random, sizeof(random), body + have,
+									kind->format.body_length - have);
+	}
+	key->text_len = apikey_token_length(&kind->format);
+	apikey_token_write(&kind->format, body, key->text);
+	apikey_wipe(random, sizeof(random));
+	apikey_wipe(body, sizeof(body));
+
+	SET_VARSIZE(digest, VARHDRSZ + APIKEY_DIGEST_LEN);
+	apikey_digest((unsigned char *) VARDATA(digest), key->text, key->text_len,
+				  pepper->secret);
+	set_column(key, KEY_DIGEST, PointerGetDatum(digest));
+	set_column(key, KEY_LOOKUP,
+			   Int64GetDatum(apikey_lookup_of((unsigned char *) VARDATA(digest))));
+	set_column(key, KEY_PEPPER_ID, Int32GetDatum(pepper->id));
+	set_column(key, KEY_ALGORITHM, Int16GetDatum(APIKEY_ALGORITHM_BLAKE2B));
+	apikey_token_display(&kind->format, &kind->mask, key->text, key->text_len,
+						 display);
+	set_column(key, KEY_DISPLAY, CStringGetTextDatum(display));
+}
+
+/*
+ * Store the row and its audit row.
+ */
+static void
+store_key(NewKey *key)
+{
+	Relation	rel = table_open(apikey_relation(APIKEY_REL_KEY),
+								 RowExclusiveLock);
+
+	apikey_insert(rel, key->row.value + 1, key->row.null + 1);
+	table_close(rel, NoLock);
+	apikey_audit_issue(&key->row);
+	apikey_announce("issue", DatumGetUUIDP(key->row.value[KEY_KEY_ID]));
+}
+
+/*
+ * The row that issue and rotate return; the key text is wiped here.
+ */
+static Datum
+issued_datum(NewKey *key)
+{
+	struct varlena *scopes = (struct varlena *)
+		PG_DETOAST_DATUM_PACKED(key->row.value[KEY_SCOPES]);
+	ApikeyGrants grants = apikey_scopes_open(scopes);
+	Datum		values[ISSUED_NCOLUMNS];
+	bool		nulls[ISSUED_NCOLUMNS] = {false};
+	text	   *key_text = cstring_to_text_with_len(key->text, key->text_len);
+	HeapTuple	tuple;
+
+	values[ISSUED_KEY] = PointerGetDatum(key_text);
+	values[ISSUED_KEY_ID] = key->row.value[KEY_KEY_ID];
+	values[ISSUED_DISPLAY] = key->row.value[KEY_DISPLAY];
+	values[ISSUED_ACCOUNT] = key->row.value[KEY_ACCOUNT];
+	values[ISSUED_NAME] = key->row.value[KEY_NAME];
+	values[ISSUED_KIND] = key->row.value[KEY_KIND];
+	values[ISSUED_SCOPES] = apikey_scopes_array(&grants);
+	values[ISSUED_CREATED_AT] = key->row.value[KEY_CREATED_AT];
+	values[ISSUED_EXPIRES_AT] = key->row.value[KEY_EXPIRES_AT];
+	nulls[ISSUED_EXPIRES_AT] = key->row.null[KEY_EXPIRES_AT];
+	tuple = heap_form_tuple(apikey_type_desc(APIKEY_TYPE_ISSUED_KEY),
+							values, nulls);
+	apikey_wipe(VARDATA(key_text), key->text_len);
+	apikey_wipe(key->text, sizeof(key->text));
+	return HeapTupleGetDatum(tuple);
+}
+
+/*
+ * Columns that every new key has.
+ */
+static void
+start_key(NewKey *key, const char *actor, TimestampTz now)
+{
+	pg_uuid_t  *id = palloc(sizeof(pg_uuid_t));
+
+	memset(key, 0, sizeof(*key));
+	memset(key->row.null, true, sizeof(key->row.null));
+	apikey_new_id(id);
+	set_column(key, KEY_KEY_ID, UUIDPGetDatum(id));
+	set_column(key, KEY_LINEAGE, UUIDPGetDatum(id));
+	set_column(key, KEY_CREATED_AT, TimestampTzGetDatum(now));
+	if (actor != NULL)
+		set_column(key, KEY_CREATED_BY, CStringGetTextDatum(actor));
+}
+
+static void
+set_expiry(NewKey *key, const ApikeyExpiry *expiry)
+{
+	set_column(key, KEY_EXPIRY_GIVEN, BoolGetDatum(expiry->given));
+	set_column(key, KEY_EXPIRES_AT, TimestampTzGetDatum(expiry->at));
+	key->row.null[KEY_EXPIRES_AT] = expiry->never;
+}
+
+/*
+ * Read two optional arguments of expiry.
+ */
+static void
+expiry_arguments(FunctionCallInfo fcinfo, int at_arg, int in_arg,
+				 const ApikeyRules *rules, TimestampTz now,
+				 ApikeyExpiry *expiry)
+{
+	TimestampTz at = 0;
+
+	if (!PG_ARGISNULL(at_arg))
+		at = PG_GETARG_TIMESTAMPTZ(at_arg);
+	apikey_rule_expiry(rules, PG_ARGISNULL(at_arg) ? NULL : &at,
+					   PG_ARGISNULL(in_arg) ? NULL : PG_GETARG_INTERVAL_P(in_arg),
+					   now, now, expiry);
+}
+
+/*
+ * Fill in the row from the arguments of apikey.issue.
+ */
+static void
+apply_issue_arguments(FunctionCallInfo fcinfo, const ApikeyRules *rules,
+					  Oid caller, TimestampTz now, NewKey *key)
+{
+	ApikeyExpiry expiry = {false};
+	text	   *role = apikey_rule_db_role(caller,
+										   apikey_text_argument(fcinfo, ISSUE_DB_ROLE, NAMEDATALEN - 1));
+
+	set_column(key, KEY_ACCOUNT, CStringGetTextDatum(rules->account_name));
+	set_column(key, KEY_KIND, CStringGetTextDatum(rules->kind->name));
+	set_column(key, KEY_NAME,
+			   PointerGetDatum(apikey_rule_name(rules,
+												apikey_text_argument(fcinfo, ISSUE_NAME, APIKEY_NAME_BYTES_MAX))));
+	set_column(key, KEY_SCOPES,
+			   PointerGetDatum(apikey_rule_scopes(rules,
+												  !PG_ARGISNULL(ISSUE_SCOPES),
+												  PG_GETARG_DATUM(ISSUE_SCOPES))));
+	set_column(key, KEY_ALLOWED_IPS,
+			   apikey_rule_ips(rules, !PG_ARGISNULL(ISSUE_ALLOWED_IPS),
+							   PG_GETARG_DATUM(ISSUE_ALLOWED_IPS)));
+	set_column(key, KEY_ALLOWED_ORIGINS,
+			   apikey_rule_origins(rules, !PG_ARGISNULL(ISSUE_ALLOWED_ORIGINS),
+								   PG_GETARG_DATUM(ISSUE_ALLOWED_ORIGINS)));
+	set_column(key, KEY_METADATA,
+			   apikey_rule_metadata(!PG_ARGISNULL(ISSUE_METADATA),
+									PG_GETARG_DATUM(ISSUE_METADATA)));
+	if (role != NULL)
+		set_column(key, KEY_DB_ROLE, PointerGetDatum(role));
+	expiry_arguments(fcinfo, ISSUE_EXPIRES_AT, ISSUE_EXPIRES_IN, rules, now,
+					 &expiry);
+	set_expiry(key, &expiry);
+}
+
+/*
+ * Hold off removal and change of kinds until the end of the transaction.
+ */
+static void
+lock_key_table(void)
+{
+	table_close(table_open(apikey_relation(APIKEY_REL_KEY), RowExclusiveLock),
+				NoLock);
+}
+
+PG_FUNCTION_INFO_V1(apikey_sql_issue);
+
+/*
+ * apikey.issue(account, name, scopes, kind, allowed_ips, allowed_origins,
+ *				expires_at, expires_in, metadata, actor, db_role, credits)
+ *		returns apikey.issued_key
+ *		Errors: 22023 bad argument, KA403 policy, KA409 capacity, 25006
+ *		read-only, 55000 pepper missing.
+ */
+Datum
+apikey_sql_issue(PG_FUNCTION_ARGS)
+{
+	ApikeyPrivileges saved;
+	ApikeyRules rules;
+	NewKey		key;
+	TimestampTz now = GetCurrentTimestamp();
+	char	   *actor;
+	char	   *account;
+
+	PreventCommandIfReadOnly("apikey.issue()");
+	if (!PG_ARGISNULL(ISSUE_CREDITS))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("credits are not available yet"),
+				 errdetail("Argument \"credits\" must be left out."),
+				 errhint("Issue the key without credits.")));
+	actor = apikey_effective_actor(PG_ARGISNULL(ISSUE_ACTOR) ? NULL :
+								   PG_GETARG_TEXT_PP(ISSUE_ACTOR));
+	account = apikey_rule_account(apikey_text_argument(fcinfo, ISSUE_ACCOUNT,
+													   APIKEY_ACCOUNT_MAX));
+	apikey_enter(&saved, actor);
+	lock_key_table();
+	apikey_rules_find(&rules, account,
+					  apikey_text_argument(fcinfo, ISSUE_KIND,
+										   APIKEY_KIND_MAX));
+	apikey_rule_may_issue(&rules);
+	start_key(&key, actor, now);
+	apply_issue_arguments(fcinfo, &rules, saved.caller, now, &key);
+
+	SPI_connect();
+	check_cap(&rules);
+	make_text(&key, rules.kind);
+	store_key(&key);
+	SPI_finish();
+	apikey_leave(&saved);
+	return issued_datum(&key);
+}
+
+/*
+ * What a successor keeps of its predecessor.
+ */
+static void
+inherit_columns(const ApikeyKey *old, NewKey *key)
+{
+	static const ApikeyKeyColumn kept[] = {
+		KEY_LINEAGE, KEY_ACCOUNT, KEY_KIND, KEY_NAME, KEY_SCOPES,
+	KEY_ALLOWED_IPS, KEY_ALLOWED_ORIGINS, KEY_DB_ROLE, KEY_METADATA};
+
+	for (int i = 0; i < lengthof(kept); i++)
+	{
+		key->row.value[kept[i]] = old->value[kept[i]];
+		key->row.null[kept[i]] = old->null[kept[i]];
+	}
+	set_column(key, KEY_ROTATED_FROM, old->value[KEY_KEY_ID]);
+}
+
+/*
+ * End the predecessor: now, or after the overlap if it would not end before.
+ */
+static void
+supersede(const ApikeyKey *old, const NewKey *key, const Interval *overlap,
+		  TimestampTz now)
+{
+	static ApikeyPlan plan = {
+		.query = "UPDATE apikey.key SET rotated_to = $2,"
+		" expires_at = CASE WHEN $3 IS NULL THEN expires_at ELSE least(expires_at, $3) END,"
+		" revoked_at = CASE WHEN $3 IS NULL THEN $4 END,"
+		" revoked_by = CASE WHEN $3 IS NULL THEN apikey.actor() END,"
+		" revoke_reason = CASE WHEN $3 IS NULL THEN 'rotated' END"
+		" WHERE key_id = $1",
+		.nargs = 4,
+		.types = {UUIDOID, UUIDOID, TIMESTAMPTZOID, TIMESTAMPTZOID},
+	};
+	Datum		values[4];
+	char		nulls[4] = {' ', ' ', ' ', ' '};
+
+	values[0] = old->value[KEY_KEY_ID];
+	values[1] = key->row.value[KEY_KEY_ID];
+	if (apikey_interval_is_zero(overlap))
+		nulls[2] = 'n';
+	else
+		values[2] = DirectFunctionCall2(timestamptz_pl_interval,
+										TimestampTzGetDatum(now),
+										IntervalPGetDatum(overlap));
+	values[3] = TimestampTzGetDatum(now);
+	apikey_plan_execute(&plan, values, nulls, SPI_OK_UPDATE);
+}
+
+/*
+ * Only active keys without successor are rotated.
+ */
+static void
+require_rotatable(const ApikeyKey *key, TimestampTz now)
+{
+	const char *status = apikey_key_status(key, now);
+
+	if (strcmp(status, "active") == 0 && key->null[KEY_ROTATED_TO])
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_APIKEY_CONFLICT),
+			 errmsg("key %s is %s",
+					DatumGetCString(DirectFunctionCall1(uuid_out,
+														key->value[KEY_KEY_ID])),
+					key->null[KEY_ROTATED_TO] ? status : "rotated already"),
+			 errdetail("Only active keys without a successor can be rotated."),
+			 errhint("Rotate its successor, or issue a new key.")));
+}
+
+static const Interval *
+overlap_argument(FunctionCallInfo fcinfo)
+{
+	static const Interval zero = {0};
+	const Interval *overlap;
+
+	if (PG_ARGISNULL(ROTATE_OVERLAP))
+		return &zero;
+	overlap = PG_GETARG_INTERVAL_P(ROTATE_OVERLAP);
+	if (overlap->time < 0 || overlap->day < 0 || overlap->month < 0 ||
+		overlap->month > 12 * 100 || overlap->day > 366 * 100 ||
+		overlap->time / USECS_PER_DAY > 366 * 100)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid value for argument \"overlap\""),
+				 errdetail("It must not be negative, nor longer than 100 years."),
+				 errhint("Pass the time in which both keys work, such as '7 days'.")));
+	return overlap;
+}
+
+PG_FUNCTION_INFO_V1(apikey_sql_rotate);
+
+/*
+ * apikey.rotate(key_id, overlap, actor, expires_at, expires_in, account)
+ *		returns apikey.issued_key
+ *		Errors: 22023 bad argument, KA403 policy, KA404 unknown key, KA409
+ *		not active or rotated already, 25006 read-only.
+ */
+Datum
+apikey_sql_rotate(PG_FUNCTION_ARGS)
+{
+	ApikeyPrivileges saved;
+	ApikeyRules rules;
+	ApikeyKey	old;
+	NewKey		key;
+	ApikeyExpiry expiry;
+	TimestampTz now = GetCurrentTimestamp();
+	const Interval *overlap = overlap_argument(fcinfo);
+	char	   *actor;
+
+	PreventCommandIfReadOnly("apikey.rotate()");
+	if (PG_ARGISNULL(ROTATE_KEY_ID))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid value for argument \"key_id\""),
+				 errdetail("It must not be null."),
+				 errhint("apikey.keys lists the keys.")));
+	actor = apikey_effective_actor(PG_ARGISNULL(ROTATE_ACTOR) ? NULL :
+								   PG_GETARG_TEXT_PP(ROTATE_ACTOR));
+	apikey_enter(&saved, actor);
+	lock_key_table();
+	SPI_connect();
+	apikey_key_open(PG_GETARG_UUID_P(ROTATE_KEY_ID),
+					apikey_text_argument(fcinfo, ROTATE_ACCOUNT,
+										 APIKEY_ACCOUNT_MAX),
+					&old);
+	require_rotatable(&old, now);
+	apikey_rules_of_key(&rules, &old);
+	apikey_rule_may_issue(&rules);
+
+	start_key(&key, actor, now);
+	inherit_columns(&old, &key);
+	expiry.given = DatumGetBool(old.value[KEY_EXPIRY_GIVEN]);
+	expiry.never = old.null[KEY_EXPIRES_AT];
+	expiry.at = DatumGetTimestampTz(old.value[KEY_EXPIRES_AT]);
+	expiry_arguments(fcinfo, ROTATE_EXPIRES_AT, ROTATE_EXPIRES_IN, &rules,
+					 now, &expiry);
+	set_expiry(&key, &expiry);
+
+	make_text(&key, rules.kind);
+	store_key(&key);
+	supersede(&old, &key, overlap, now);
+	SPI_finish();
+	apikey_leave(&saved);
+	return issued_datum(&key);
+}

@@ -1,0 +1,80 @@
+/*
+ * keystore.h
+ *		Reading stored keys.
+ */
+#ifndef APIKEY_KEYSTORE_H
+#define APIKEY_KEYSTORE_H
+
+#include "postgres.h"
+
+#include "access/htup.h"
+#include "datatype/timestamp.h"
+#include "utils/uuid.h"
+
+#include "crypto.h"
+#include "pepper.h"
+
+/* What apikey.key.algorithm says; anything else verifies nothing */
+#define APIKEY_ALGORITHM_BLAKE2B	1
+
+/* Columns, as 40_keys.sql creates them */
+typedef enum ApikeyKeyColumn
+{
+	KEY_KEY_ID = 1,
+	KEY_LOOKUP,
+	KEY_CREATED_AT,
+	KEY_PEPPER_ID,
+	KEY_ALGORITHM,
+	KEY_EXPIRY_GIVEN,
+	KEY_EXPIRES_AT,
+	KEY_REVOKED_AT,
+	KEY_DISABLED_AT,
+	KEY_ROTATED_FROM,
+	KEY_ROTATED_TO,
+	KEY_LINEAGE,
+	KEY_DIGEST,
+	KEY_ACCOUNT,
+	KEY_KIND,
+	KEY_NAME,
+	KEY_SCOPES,
+	KEY_DISPLAY,
+	KEY_ALLOWED_IPS,
+	KEY_ALLOWED_ORIGINS,
+	KEY_DB_ROLE,
+	KEY_METADATA,
+	KEY_CREATED_BY,
+	KEY_DISABLED_BY,
+	KEY_REVOKED_BY,
+	KEY_REVOKE_REASON
+} ApikeyKeyColumn;
+
+#define APIKEY_KEY_NCOLUMNS	KEY_REVOKE_REASON
+
+/* A copy of a row of apikey.key; index its arrays by column. */
+typedef struct ApikeyKey
+{
+	HeapTuple	tuple;
+	Datum		value[APIKEY_KEY_NCOLUMNS + 1];
+	bool		null[APIKEY_KEY_NCOLUMNS + 1];
+} ApikeyKey;
+
+typedef enum ApikeyFind
+{
+	APIKEY_FOUND,
+	APIKEY_UNKNOWN,
+	APIKEY_CANNOT_TELL			/* stored keys need a pepper that is missing */
+} ApikeyFind;
+
+/*
+ * Find the key with this text, as of this very moment.  What is found lives
+ * in the current memory context.
+ */
+extern ApikeyFind apikey_find(const char *text, size_t len, ApikeyKey *key);
+
+/* The part of a digest that is searched by. */
+extern int64 apikey_lookup_of(const unsigned char digest[APIKEY_DIGEST_LEN]);
+
+/* revoked, expired, disabled or active */
+extern const char *apikey_key_status(const ApikeyKey *key, TimestampTz now);
+
+#endif							/* APIKEY_KEYSTORE_H */

@@ -1,0 +1,30 @@
+/*
+ * manage.h
+ *		What the functions that make and change keys share.
+ */
+#ifndef APIKEY_MANAGE_H
+#define APIKEY_MANAGE_H
+
+#include "postgres.h"
+
+#include "utils/uuid.h"
+
+#include "keystore.h"
+#include "request.h"
+#include "rules.h"
+
+/*
+ * Lock a key's row and read it; KA404 if it does not exist or belongs to
+ * another account than guard.  Between SPI_connect() and SPI_finish(); what
+ * is read lives in the caller's context.
+ */
+extern void apikey_key_open(const pg_uuid_t *key_id, ApikeyText guard,
+							ApikeyKey *key);
+
+/* KA409 unless the key's state allows a change: not revoked, not expired. */
+extern void apikey_require_living(const ApikeyKey *key, TimestampTz now);
+
+/* The rules that apply to a stored key. */
+extern void apikey_rules_of_key(ApikeyRules *rules, const ApikeyKey *key);
+
+#endif							/* APIKEY_MANAGE_H */

@@ -1,0 +1,34 @@
+/*
+ * pepper.h
+ *		The secrets that key the hash of keys.
+ */
+#ifndef APIKEY_PEPPER_H
+#define APIKEY_PEPPER_H
+
+#include "postgres.h"
+
+typedef struct ApikeyPepper
+{
+	int32		id;
+	bool		is_current;
+	bool		in_file;
+	const unsigned char *secret;	/* NULL: missing */
+} ApikeyPepper;
+
+typedef struct ApikeyPeppers
+{
+	int			count;			/* the current one first */
+	bool		any_missing;
+	ApikeyPepper *pepper;
+} ApikeyPeppers;
+
+/* What is in force now; good until the next call. */
+extern const ApikeyPeppers *apikey_peppers(void);
+
+/*
+ * The pepper for a new key.  Makes the first one if there is none yet; errors
+ * if the current one is missing.  To be called as the owner.
+ */
+extern const ApikeyPepper *apikey_current_pepper(void);
+
+#endif							/* APIKEY_PEPPER_H */

@@ -1,0 +1,191 @@
+/*
+ * record.c
+ *		Texts fit to be recorded, ids, and the small functions that triggers
+ *		and management functions in SQL share.
+ */
+#include "postgres.h"
+
+#include "commands/trigger.h"
+#include "lib/stringinfo.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/inval.h"
+#include "utils/rel.h"
+#include "utils/timestamp.h"
+#include "utils/uuid.h"
+
+#include "apikey.h"
+#include "compat.h"
+#include "crypto.h"
+#include "policy.h"
+#include "record.h"
+#include "settings.h"
+#include "token.h"
+
+/*
+ * Replace every key text by its mask.
+ */
+static void
+mask_key_texts(StringInfo out, const char *text, size_t len)
+{
+	const ApikeyKind *kinds;
+	const ApikeyFormat *formats;
+	int			nkinds = apikey_policy_kinds(apikey_policy(), &kinds, &formats);
+	size_t		done = 0;
+	size_t		pos;
+	int			which;
+
+	while (apikey_token_find(formats, nkinds, text, len, done, &pos, &which))
+	{
+		size_t		token_len = apikey_token_length(&formats[which]);
+		char		display[APIKEY_DISPLAY_MAX + 1];
+
+		appendBinaryStringInfo(out, text + done, pos - done);
+		appendBinaryStringInfo(out, display,
+							   apikey_token_display(&formats[which],
+													&kinds[which].mask,
+													text + pos, token_len,
+													display));
+		done = pos + token_len;
+	}
+	appendBinaryStringInfo(out, text + done, len - done);
+}
+
+char *
+apikey_clean(const char *text, size_t len, size_t max)
+{
+	StringInfoData masked;
+	StringInfoData clean;
+
+	/* a key text that begins within the limit is still seen whole */
+	len = Min(len, max + APIKEY_TOKEN_MAX);
+	initStringInfo(&masked);
+	mask_key_texts(&masked, text, len);
+
+	initStringInfo(&clean);
+	for (int i = 0; i < masked.len && clean.len < max; i++)
+	{
+		unsigned char c = (unsigned char) masked.data[i];
+
+		if (c < 0x20 || c == 0x7f)
+			appendStringInfo(&clean, "\\x%02x", c);
+		else
+			appendStringInfoChar(&clean, c);
+	}
+	if (clean.len > max)
+		clean.len = max;
+	clean.len = pg_mbcliplen(clean.data, clean.len, clean.len);
+	clean.data[clean.len] = '\0';
+	pfree(masked.data);
+	return clean.data;
+}
+
+void
+apikey_new_id(pg_uuid_t *id)
+{
+	uint64		milliseconds = (GetCurrentTimestamp() +
+								(POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) *
+								USECS_PER_DAY) / 1000;
+
+	apikey_random(id->data, UUID_LEN);
+	for (int i = 0; i < 6; i++)
+		id->data[i] = (unsigned char) (milliseconds >> (40 - 8 * i));
+	id->data[6] = (id->data[6] & 0x0f) | 0x70;
+	id->data[8] = (id->data[8] & 0x3f) | 0x80;
+}
+
+char *
+apikey_effective_actor(text *argument)
+{
+	if (argument != NULL)
+		return apikey_clean(VARDATA_ANY(argument), VARSIZE_ANY_EXHDR(argument),
+							APIKEY_ACTOR_MAX);
+	if (apikey_actor != NULL && apikey_actor[0] != '\0')
+		return apikey_clean(apikey_actor, strlen(apikey_actor),
+							APIKEY_ACTOR_MAX);
+	return NULL;
+}
+
+PG_FUNCTION_INFO_V1(apikey_sql_clean_text);
+
+/*
+ * apikey.clean_text(text, max_bytes) returns text
+ */
+Datum
+apikey_sql_clean_text(PG_FUNCTION_ARGS)
+{
+	text	   *value = PG_GETARG_TEXT_PP(0);
+
+	PG_RETURN_TEXT_P(cstring_to_text(apikey_clean(VARDATA_ANY(value),
+												  VARSIZE_ANY_EXHDR(value),
+												  Max(PG_GETARG_INT32(1), 0))));
+}
+
+PG_FUNCTION_INFO_V1(apikey_sql_new_id);
+Datum
+apikey_sql_new_id(PG_FUNCTION_ARGS)
+{
+	pg_uuid_t  *id = palloc(sizeof(pg_uuid_t));
+
+	apikey_new_id(id);
+	PG_RETURN_UUID_P(id);
+}
+
+PG_FUNCTION_INFO_V1(apikey_sql_require_writable);
+
+/*
+ * apikey.require_writable(function) returns void
+ *		Errors: 25006 in a READ ONLY transaction and on a standby.
+ */
+Datum
+apikey_sql_require_writable(PG_FUNCTION_ARGS)
+{
+	char	   *function = psprintf("%s()",
+									text_to_cstring(PG_GETARG_TEXT_PP(0)));
+
+	PreventCommandIfReadOnly(function);
+	PreventCommandDuringRecovery(function);
+	PG_RETURN_VOID();
+}
+
+PG_FUNCTION_INFO_V1(apikey_sql_acting_as);
+
+/*
+ * apikey.acting_as(actor) returns text
+ *		Sets apikey.actor until the function that calls this one returns: it
+ *		must have a SET clause of its own, which gives it a level of settings.
+ */
+Datum
+apikey_sql_acting_as(PG_FUNCTION_ARGS)
+{
+	char	   *actor = apikey_effective_actor(PG_ARGISNULL(0) ? NULL :
+											   PG_GETARG_TEXT_PP(0));
+
+	if (actor == NULL)
+		PG_RETURN_NULL();
+	(void) set_config_option("apikey.actor", actor, PGC_USERSET,
+							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	PG_RETURN_TEXT_P(cstring_to_text(actor));
+}
+
+PG_FUNCTION_INFO_V1(apikey_sql_invalidate);
+
+/*
+ * apikey.invalidate() returns trigger
+ *		Sends a relcache invalidation for the table when the change commits;
+ *		this transaction sees it with its next command.
+ */
+Datum
+apikey_sql_invalidate(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
+
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("apikey.invalidate() was not called as a trigger")));
+	CacheInvalidateRelcache(trigger->tg_relation);
+	PG_RETURN_POINTER(NULL);
+}

@@ -1,0 +1,25 @@
+/*
+ * record.h
+ *		Texts fit to be recorded, and ids.
+ */
+#ifndef APIKEY_RECORD_H
+#define APIKEY_RECORD_H
+
+#include "postgres.h"
+
+#include "utils/uuid.h"
+
+/*
+ * A copy of a text that may be shown and stored: key texts of ours replaced
+ * by their display mask, control characters written as \xNN, cut to max bytes
+ * between characters.
+ */
+extern char *apikey_clean(const char *text, size_t len, size_t max);
+
+/* A UUID version 7 (RFC 9562): milliseconds, then 74 random bits. */
+extern void apikey_new_id(pg_uuid_t *id);
+
+/* The actor argument if given, else the setting; NULL if there is neither. */
+extern char *apikey_effective_actor(text *argument);
+
+#endif							/* APIKEY_RECORD_H */

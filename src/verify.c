@@ -1,0 +1,189 @@
+/*
+ * verify.c
+ *		apikey.verify and apikey.explain: a decision as a row.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_type.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "utils/builtins.h"
+#include "utils/tuplestore.h"
+
+#include "apikey.h"
+#include "catalog.h"
+#include "compat.h"
+#include "decide.h"
+#include "scopes.h"
+
+/* Columns of apikey.verdict */
+enum
+{
+	VERDICT_OK, VERDICT_CODE, VERDICT_STATUS, VERDICT_MESSAGE,
+	VERDICT_KEY_ID, VERDICT_ACCOUNT, VERDICT_KIND, VERDICT_NAME,
+	VERDICT_DB_ROLE, VERDICT_SCOPES, VERDICT_MISSING_SCOPES,
+	VERDICT_METADATA, VERDICT_EXPIRES_AT, VERDICT_LIMIT_NAME,
+	VERDICT_LIMIT_MAX, VERDICT_LIMIT_PER, VERDICT_LIMIT_REMAINING,
+	VERDICT_LIMIT_RESET, VERDICT_RETRY_AFTER, VERDICT_CREDITS_REMAINING,
+	VERDICT_SESSION_ID, VERDICT_NCOLUMNS
+};
+
+/* Collects the rows of apikey.explain */
+typedef struct Explanation
+{
+	ApikeyTrace trace;
+	ReturnSetInfo *result;
+} Explanation;
+
+static void
+require_preload(const char *function)
+{
+	if (!apikey_preloaded)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("%s needs the library \"apikey\" to be preloaded",
+						function),
+				 errdetail("Limits and counters live in shared memory, which is set up when the server starts."),
+				 errhint("Add \"apikey\" to shared_preload_libraries and restart the server.")));
+}
+
+/*
+ * Columns that only a known key has.
+ */
+static void
+fill_key_columns(const ApikeyDecision *d, Datum *values, bool *nulls)
+{
+	static const struct
+	{
+		int			column;
+		ApikeyKeyColumn source;
+	}			plain[] =
+	{
+		{VERDICT_KEY_ID, KEY_KEY_ID},
+		{VERDICT_ACCOUNT, KEY_ACCOUNT},
+		{VERDICT_KIND, KEY_KIND},
+		{VERDICT_NAME, KEY_NAME},
+		{VERDICT_DB_ROLE, KEY_DB_ROLE},
+		{VERDICT_METADATA, KEY_METADATA},
+		{VERDICT_EXPIRES_AT, KEY_EXPIRES_AT},
+	};
+
+	for (int i = 0; i < lengthof(plain); i++)
+	{
+		values[plain[i].column] = d->key.value[plain[i].source];
+		nulls[plain[i].column] = d->key.null[plain[i].source];
+	}
+	if (nulls[VERDICT_DB_ROLE] && d->kind != NULL && d->kind->db_role != NULL)
+	{
+		values[VERDICT_DB_ROLE] = CStringGetTextDatum(d->kind->db_role);
+		nulls[VERDICT_DB_ROLE] = false;
+	}
+	values[VERDICT_SCOPES] = apikey_scopes_array(&d->grants);
+	nulls[VERDICT_SCOPES] = false;
+	if (d->nmissing > 0)
+	{
+		values[VERDICT_MISSING_SCOPES] = apikey_slices_to_array(d->missing,
+																d->nmissing);
+		nulls[VERDICT_MISSING_SCOPES] = false;
+	}
+}
+
+static Datum
+verdict_datum(const ApikeyDecision *d)
+{
+	const ApikeyCodeInfo *info = &apikey_codes[d->code];
+	Datum		values[VERDICT_NCOLUMNS];
+	bool		nulls[VERDICT_NCOLUMNS];
+
+	memset(nulls, true, sizeof(nulls));
+	values[VERDICT_OK] = BoolGetDatum(d->code == APIKEY_VALID);
+	values[VERDICT_CODE] = CStringGetTextDatum(info->name);
+	values[VERDICT_STATUS] = Int32GetDatum(info->status);
+	values[VERDICT_MESSAGE] = CStringGetTextDatum(info->message);
+	memset(nulls, false, VERDICT_MESSAGE + 1);
+	if (d->known)
+		fill_key_columns(d, values, nulls);
+	return HeapTupleGetDatum(heap_form_tuple(apikey_type_desc(APIKEY_TYPE_VERDICT),
+											 values, nulls));
+}
+
+static Datum
+verify(FunctionCallInfo fcinfo, bool ip_is_inet)
+{
+	ApikeyRequest request;
+	ApikeyDecision decision;
+	ApikeyPolicy *policy;
+
+	require_preload("apikey.verify()");
+	policy = apikey_policy();
+	apikey_request_read(&request, policy, fcinfo, ip_is_inet);
+	apikey_decide(&decision, &request, policy, NULL);
+	return verdict_datum(&decision);
+}
+
+PG_FUNCTION_INFO_V1(apikey_sql_verify);
+
+/*
+ * apikey.verify(key, required, ip text, origin, account, kinds, cost, method,
+ *				 path, request_id) returns apikey.verdict
+ *		Judges one request.  A bad credential is a verdict, never an error;
+ *		errors: 22023 for a programmer's fault, 55000 if not preloaded.
+ */
+Datum
+apikey_sql_verify(PG_FUNCTION_ARGS)
+{
+	return verify(fcinfo, false);
+}
+
+PG_FUNCTION_INFO_V1(apikey_sql_verify_inet);
+
+/*
+ * The same with ip inet.
+ */
+Datum
+apikey_sql_verify_inet(PG_FUNCTION_ARGS)
+{
+	return verify(fcinfo, true);
+}
+
+static void
+note_step(ApikeyTrace *trace, const char *step, bool passed,
+		  const char *detail)
+{
+	Explanation *explanation = (Explanation *) trace;
+	Datum		values[3];
+	bool		nulls[3] = {false, false, false};
+
+	values[0] = CStringGetTextDatum(step);
+	values[1] = BoolGetDatum(passed);
+	nulls[2] = detail == NULL;
+	values[2] = detail ? CStringGetTextDatum(detail) : (Datum) 0;
+	tuplestore_putvalues(explanation->result->setResult,
+						 explanation->result->setDesc, values, nulls);
+}
+
+PG_FUNCTION_INFO_V1(apikey_sql_explain);
+
+/*
+ * apikey.explain(arguments of verify) returns table (step, passed, detail)
+ *		Dry run: every check is made and shown, the verdict last.
+ */
+Datum
+apikey_sql_explain(PG_FUNCTION_ARGS)
+{
+	ApikeyRequest request;
+	ApikeyDecision decision;
+	ApikeyPolicy *policy;
+	Explanation explanation = {.trace.note = note_step};
+
+	require_preload("apikey.explain()");
+	InitMaterializedSRF(fcinfo, 0);
+	explanation.result = (ReturnSetInfo *) fcinfo->resultinfo;
+	policy = apikey_policy();
+	apikey_request_read(&request, policy, fcinfo, false);
+	apikey_decide(&decision, &request, policy, &explanation.trace);
+	note_step(&explanation.trace, "verdict", decision.code == APIKEY_VALID,
+			  apikey_codes[decision.code].name);
+	PG_RETURN_NULL();
+}
