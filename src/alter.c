@@ -66,6 +66,13 @@ apikey_key_open(const pg_uuid_t *key_id, ApikeyText guard, ApikeyKey *key)
 }
 
 void
+apikey_key_set(ApikeyKey *key, ApikeyKeyColumn column, Datum value)
+{
+	key->value[column] = value;
+	key->null[column] = DatumGetPointer(value) == NULL;
+}
+
+void
 apikey_require_living(const ApikeyKey *key, TimestampTz now)
 {
 	const char *status = apikey_key_status(key, now);
@@ -110,15 +117,17 @@ apply_arguments(FunctionCallInfo fcinfo, Oid caller, const ApikeyRules *rules,
 			PointerGetDatum(apikey_rule_scopes(rules, true,
 											   PG_GETARG_DATUM(ARG_SCOPES)));
 	if (!PG_ARGISNULL(ARG_ALLOWED_IPS))
-		key->value[KEY_ALLOWED_IPS] =
-			apikey_rule_ips(rules, true, PG_GETARG_DATUM(ARG_ALLOWED_IPS));
+		apikey_key_set(key, KEY_ALLOWED_IPS,
+					   apikey_rule_ips(rules, true,
+									   PG_GETARG_DATUM(ARG_ALLOWED_IPS)));
 	if (!PG_ARGISNULL(ARG_ALLOWED_ORIGINS))
-		key->value[KEY_ALLOWED_ORIGINS] =
-			apikey_rule_origins(rules, true,
-								PG_GETARG_DATUM(ARG_ALLOWED_ORIGINS));
+		apikey_key_set(key, KEY_ALLOWED_ORIGINS,
+					   apikey_rule_origins(rules, true,
+										   PG_GETARG_DATUM(ARG_ALLOWED_ORIGINS)));
 	if (!PG_ARGISNULL(ARG_METADATA))
-		key->value[KEY_METADATA] =
-			apikey_rule_metadata(true, PG_GETARG_DATUM(ARG_METADATA));
+		apikey_key_set(key, KEY_METADATA,
+					   apikey_rule_metadata(true,
+											PG_GETARG_DATUM(ARG_METADATA)));
 	if (!PG_ARGISNULL(ARG_EXPIRES_AT))
 	{
 		TimestampTz at = PG_GETARG_TIMESTAMPTZ(ARG_EXPIRES_AT);
@@ -155,8 +164,9 @@ store_changes(const ApikeyKey *key)
 	static ApikeyPlan plan = {
 		.query = "UPDATE apikey.key SET name = $2, scopes = $3, allowed_ips = $4,"
 		" allowed_origins = $5, expires_at = $6, expiry_given = $7, metadata = $8, db_role = $9"
-		" WHERE key_id = $1 AND (name <> $2 OR scopes::text <> $3::text OR allowed_ips <> $4"
-		" OR allowed_origins <> $5 OR expires_at IS DISTINCT FROM $6 OR metadata <> $8"
+		" WHERE key_id = $1 AND (name <> $2 OR scopes::text <> $3::text"
+		" OR allowed_ips IS DISTINCT FROM $4 OR allowed_origins IS DISTINCT FROM $5"
+		" OR expires_at IS DISTINCT FROM $6 OR metadata IS DISTINCT FROM $8"
 		" OR db_role IS DISTINCT FROM $9)",
 		.nargs = lengthof(columns),
 		.types = {UUIDOID, TEXTOID, InvalidOid, INETARRAYOID, TEXTARRAYOID,

@@ -12,6 +12,7 @@
 #include "crypto.h"
 #include "notify.h"
 #include "settings.h"
+#include "verify.h"
 
 APIKEY_MODULE_MAGIC;
 
@@ -33,4 +34,5 @@ _PG_init(void)
 	apikey_settings_init();
 	apikey_catalog_init();
 	apikey_notify_init();
+	apikey_verify_init();
 }

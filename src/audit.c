@@ -63,19 +63,20 @@ add_text(JsonbParseState **state, const char *name, const ApikeyKey *key,
 }
 
 /*
- * Add a list, if it is not empty; its elements by their output function.
+ * Add a list, if there is one; its elements by their output function.
  */
 static void
-add_list(JsonbParseState **state, const char *name, Datum array,
+add_list(JsonbParseState **state, const char *name, bool given, Datum array,
 		 PGFunction output)
 {
 	Datum	   *elements;
 	bool	   *nulls;
 	int			count;
-	ArrayType  *list = DatumGetArrayTypeP(array);
+	ArrayType  *list;
 
-	if (ARR_NDIM(list) == 0)
+	if (!given)
 		return;
+	list = DatumGetArrayTypeP(array);
 	deconstruct_array(list, ARR_ELEMTYPE(list), -1, false, TYPALIGN_INT,
 					  &elements, &nulls, &count);
 	push_key(state, name);
@@ -102,10 +103,11 @@ describe_key(const ApikeyKey *key)
 	add_text(&state, "kind", key, KEY_KIND);
 	add_text(&state, "display", key, KEY_DISPLAY);
 	add_text(&state, "db_role", key, KEY_DB_ROLE);
-	add_list(&state, "scopes", apikey_scopes_array(&grants), textout);
-	add_list(&state, "allowed_ips", key->value[KEY_ALLOWED_IPS], inet_out);
-	add_list(&state, "allowed_origins", key->value[KEY_ALLOWED_ORIGINS],
-			 textout);
+	add_list(&state, "scopes", true, apikey_scopes_array(&grants), textout);
+	add_list(&state, "allowed_ips", !key->null[KEY_ALLOWED_IPS],
+			 key->value[KEY_ALLOWED_IPS], inet_out);
+	add_list(&state, "allowed_origins", !key->null[KEY_ALLOWED_ORIGINS],
+			 key->value[KEY_ALLOWED_ORIGINS], textout);
 	if (!key->null[KEY_EXPIRES_AT])
 	{
 		push_key(&state, "expires_at");

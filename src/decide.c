@@ -145,10 +145,10 @@ address_is_listed(const ApikeyNet *addr, ArrayType *list)
 static bool
 check_ip(ApikeyDecision *d, StringInfo detail)
 {
-	ArrayType  *list = DatumGetArrayTypeP(d->key.value[KEY_ALLOWED_IPS]);
-	bool		has_list = ARR_NDIM(list) > 0;
+	bool		has_list = !d->key.null[KEY_ALLOWED_IPS];
 	bool		listed = has_list && d->request->ip_known &&
-		address_is_listed(&d->request->ip, list);
+		address_is_listed(&d->request->ip,
+						  DatumGetArrayTypeP(d->key.value[KEY_ALLOWED_IPS]));
 
 	if (detail && d->request->ip_known)
 	{
@@ -174,7 +174,7 @@ check_origin(ApikeyDecision *d, StringInfo detail)
 {
 	Datum	   *rules;
 	bool	   *nulls;
-	int			count;
+	int			count = 0;
 	bool		passed = false;
 
 	if (d->kind == NULL || !d->kind->origin_locked)
@@ -196,9 +196,10 @@ check_origin(ApikeyDecision *d, StringInfo detail)
 			appendStringInfoString(detail, "kind allows localhost");
 		return true;
 	}
-	deconstruct_array(DatumGetArrayTypeP(d->key.value[KEY_ALLOWED_ORIGINS]),
-					  TEXTOID, -1, false, TYPALIGN_INT,
-					  &rules, &nulls, &count);
+	if (!d->key.null[KEY_ALLOWED_ORIGINS])
+		deconstruct_array(DatumGetArrayTypeP(d->key.value[KEY_ALLOWED_ORIGINS]),
+						  TEXTOID, -1, false, TYPALIGN_INT,
+						  &rules, &nulls, &count);
 	for (int i = 0; i < count && !passed; i++)
 	{
 		ApikeyOrigin rule;

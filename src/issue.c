@@ -209,7 +209,6 @@ start_key(NewKey *key, const char *actor, TimestampTz now)
 	memset(key->row.null, true, sizeof(key->row.null));
 	apikey_new_id(id);
 	set_column(key, KEY_KEY_ID, UUIDPGetDatum(id));
-	set_column(key, KEY_LINEAGE, UUIDPGetDatum(id));
 	set_column(key, KEY_CREATED_AT, TimestampTzGetDatum(now));
 	if (actor != NULL)
 		set_column(key, KEY_CREATED_BY, CStringGetTextDatum(actor));
@@ -260,13 +259,13 @@ apply_issue_arguments(FunctionCallInfo fcinfo, const ApikeyRules *rules,
 			   PointerGetDatum(apikey_rule_scopes(rules,
 												  !PG_ARGISNULL(ISSUE_SCOPES),
 												  PG_GETARG_DATUM(ISSUE_SCOPES))));
-	set_column(key, KEY_ALLOWED_IPS,
+	apikey_key_set(&key->row, KEY_ALLOWED_IPS,
 			   apikey_rule_ips(rules, !PG_ARGISNULL(ISSUE_ALLOWED_IPS),
 							   PG_GETARG_DATUM(ISSUE_ALLOWED_IPS)));
-	set_column(key, KEY_ALLOWED_ORIGINS,
+	apikey_key_set(&key->row, KEY_ALLOWED_ORIGINS,
 			   apikey_rule_origins(rules, !PG_ARGISNULL(ISSUE_ALLOWED_ORIGINS),
 								   PG_GETARG_DATUM(ISSUE_ALLOWED_ORIGINS)));
-	set_column(key, KEY_METADATA,
+	apikey_key_set(&key->row, KEY_METADATA,
 			   apikey_rule_metadata(!PG_ARGISNULL(ISSUE_METADATA),
 									PG_GETARG_DATUM(ISSUE_METADATA)));
 	if (role != NULL)
@@ -341,7 +340,7 @@ static void
 inherit_columns(const ApikeyKey *old, NewKey *key)
 {
 	static const ApikeyKeyColumn kept[] = {
-		KEY_LINEAGE, KEY_ACCOUNT, KEY_KIND, KEY_NAME, KEY_SCOPES,
+		KEY_ACCOUNT, KEY_KIND, KEY_NAME, KEY_SCOPES,
 	KEY_ALLOWED_IPS, KEY_ALLOWED_ORIGINS, KEY_DB_ROLE, KEY_METADATA};
 
 	for (int i = 0; i < lengthof(kept); i++)
@@ -350,6 +349,8 @@ inherit_columns(const ApikeyKey *old, NewKey *key)
 		key->row.null[kept[i]] = old->null[kept[i]];
 	}
 	set_column(key, KEY_ROTATED_FROM, old->value[KEY_KEY_ID]);
+	set_column(key, KEY_LINEAGE, old->value[old->null[KEY_LINEAGE] ?
+											KEY_KEY_ID : KEY_LINEAGE]);
 }
 
 /*

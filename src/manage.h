@@ -21,6 +21,10 @@
 extern void apikey_key_open(const pg_uuid_t *key_id, ApikeyText guard,
 							ApikeyKey *key);
 
+/* Set a column of a type by reference; 0 is NULL. */
+extern void apikey_key_set(ApikeyKey *key, ApikeyKeyColumn column,
+						   Datum value);
+
 /* KA409 unless the key's state allows a change: not revoked, not expired. */
 extern void apikey_require_living(const ApikeyKey *key, TimestampTz now);
 

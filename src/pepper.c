@@ -286,8 +286,57 @@ apikey_peppers(void)
 }
 
 /*
- * Store a new pepper: of the file, the next one not registered yet (the last
- * one if none is so far), else a random one.  The first becomes current.
+ * Choose a pepper of the file that is not registered yet: the newest, that is
+ * of the highest id, to begin with, later the next one.  Returns its id.
+ */
+static int32
+choose_from_file(unsigned char *secret)
+{
+	const ApikeyPeppers *known = apikey_peppers();
+	ApikeyKeyringEntry *entries = palloc(APIKEY_KEYRING_MAX *
+										 sizeof(ApikeyKeyringEntry));
+	int			count = read_pepper_file(entries);
+	int32		chosen = 0;
+
+	for (int i = 0; i < count; i++)
+	{
+		bool		registered = false;
+		bool		better;
+
+		for (int j = 0; j < known->count; j++)
+			registered |= known->pepper[j].id == entries[i].id;
+		better = chosen == 0 || (known->count == 0 ? entries[i].id > chosen :
+								 entries[i].id < chosen);
+		if (registered || !better)
+			continue;
+		chosen = entries[i].id;
+		memcpy(secret, entries[i].secret, APIKEY_PEPPER_LEN);
+	}
+	apikey_wipe(entries, APIKEY_KEYRING_MAX * sizeof(ApikeyKeyringEntry));
+	pfree(entries);
+	if (chosen == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the pepper file has no pepper that is not in use yet"),
+				 errdetail("apikey.pepper_file is set, so peppers are taken from it."),
+				 errhint("Append a line with a new id and 64 random hexadecimal digits "
+						 "to the file and see that the server's user alone can read it.")));
+	return chosen;
+}
+
+static bytea *
+make_bytea(const unsigned char *data, size_t len)
+{
+	bytea	   *value = palloc(VARHDRSZ + len);
+
+	SET_VARSIZE(value, VARHDRSZ + len);
+	memcpy(VARDATA(value), data, len);
+	return value;
+}
+
+/*
+ * Store a new pepper, a random one unless there is a file.  The first one
+ * becomes current.
  */
 static int32
 register_pepper(void)
@@ -304,59 +353,26 @@ register_pepper(void)
 	bool		use_file = apikey_pepper_file != NULL &&
 		apikey_pepper_file[0] != '\0';
 	unsigned char secret[APIKEY_PEPPER_LEN];
-	bytea	   *fingerprint = palloc(VARHDRSZ + APIKEY_DIGEST_LEN);
-	bytea	   *stored = palloc(VARHDRSZ + APIKEY_PEPPER_LEN);
+	unsigned char fingerprint[APIKEY_DIGEST_LEN];
 	Datum		values[3];
 	char		nulls[3] = {' ', ' ', ' '};
+	bytea	   *stored;
 	bool		isnull;
-	int32		id = 0;
 
+	nulls[use_file ? 1 : 0] = 'n';
 	if (use_file)
-	{
-		const ApikeyPeppers *known = apikey_peppers();
-		ApikeyKeyringEntry *entries = palloc(APIKEY_KEYRING_MAX *
-											 sizeof(ApikeyKeyringEntry));
-		int			count = read_pepper_file(entries);
-
-		for (int i = 0; i < count; i++)
-		{
-			bool		registered = false;
-
-			for (int j = 0; j < known->count; j++)
-				registered |= known->pepper[j].id == entries[i].id;
-			if (registered || (id != 0 && known->count > 0 && entries[i].id > id) ||
-				(id != 0 && known->count == 0 && entries[i].id < id))
-				continue;
-			id = entries[i].id;
-			memcpy(secret, entries[i].secret, APIKEY_PEPPER_LEN);
-		}
-		apikey_wipe(entries, APIKEY_KEYRING_MAX * sizeof(ApikeyKeyringEntry));
-		if (id == 0)
-			ereport(ERROR,
-					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("the pepper file has no pepper that is not in use yet"),
-					 errdetail("apikey.pepper_file is set, so peppers are taken from it."),
-					 errhint("Append a line with a new id and 64 random hexadecimal digits "
-							 "to the file and see that the server's user alone can read it.")));
-	}
+		values[0] = Int32GetDatum(choose_from_file(secret));
 	else
 		apikey_random(secret, sizeof(secret));
-
-	SET_VARSIZE(stored, VARHDRSZ + APIKEY_PEPPER_LEN);
-	memcpy(VARDATA(stored), secret, APIKEY_PEPPER_LEN);
-	SET_VARSIZE(fingerprint, VARHDRSZ + APIKEY_DIGEST_LEN);
-	apikey_fingerprint((unsigned char *) VARDATA(fingerprint), secret);
-	values[0] = Int32GetDatum(id);
-	nulls[0] = use_file ? ' ' : 'n';
+	apikey_fingerprint(fingerprint, secret);
+	stored = make_bytea(secret, sizeof(secret));
 	values[1] = PointerGetDatum(stored);
-	nulls[1] = use_file ? 'n' : ' ';
-	values[2] = PointerGetDatum(fingerprint);
+	values[2] = PointerGetDatum(make_bytea(fingerprint, sizeof(fingerprint)));
 	apikey_plan_execute(&plan, values, nulls, SPI_OK_INSERT_RETURNING);
-	id = DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[0],
-									 SPI_tuptable->tupdesc, 1, &isnull));
 	apikey_wipe(secret, sizeof(secret));
 	apikey_wipe(VARDATA(stored), APIKEY_PEPPER_LEN);
-	return id;
+	return DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[0],
+									   SPI_tuptable->tupdesc, 1, &isnull));
 }
 
 const ApikeyPepper *

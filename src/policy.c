@@ -2,7 +2,7 @@
  * policy.c
  *		Reads the tables kind, scope and account_policy and keeps what it read.
  *
- * Kinds and scopes are read whole, accounts one by one as they are asked for.
+ * Kinds and scopes are read whole; accounts too unless there are very many.
  * Everything read lives in one memory context, which is left behind when an
  * invalidation message for one of the tables arrives (see catalog.c), and
  * freed with the transaction.  While a table's trigger that sends those
@@ -26,7 +26,10 @@
 #include "policy.h"
 #include "scopes.h"
 
-/* Accounts kept at once; when there are more, all are read anew. */
+/*
+ * Account rows up to this number are read together with the rest; when there
+ * are more, they are read as they are asked for, and so many kept.
+ */
 #define ACCOUNTS_MAX	4096
 
 /* Columns, as 30_policy.sql creates them */
@@ -72,6 +75,7 @@ struct ApikeyPolicy
 	ApikeyScopeRow *scopes;		/* sorted bytewise */
 	bool		has_default;	/* the row "*" was there */
 	ApikeyAccount default_account;
+	bool		has_all_accounts;
 	HTAB	   *accounts;
 };
 
@@ -171,18 +175,15 @@ read_scope(TupleTableSlot *slot, void *arg)
 /*
  * An account row fills in what it has; the rest stays as it was.
  */
-static bool
-read_account(TupleTableSlot *slot, void *arg)
+static void
+fill_account(TupleTableSlot *slot, ApikeyAccount *account)
 {
-	AccountRead *into = arg;
-	ApikeyAccount *account = into->account;
 	bool	   *null;
 	Datum	   *value;
 
 	slot_getallattrs(slot);
 	null = slot->tts_isnull - 1;
 	value = slot->tts_values - 1;
-	into->found = true;
 
 	if (!null[ACCOUNT_API_ENABLED])
 		account->api_enabled = DatumGetBool(value[ACCOUNT_API_ENABLED]);
@@ -209,7 +210,39 @@ read_account(TupleTableSlot *slot, void *arg)
 			DatumGetBool(value[ACCOUNT_ENFORCE_MEMBERS]);
 	if (!null[ACCOUNT_ROTATE_AFTER])
 		account->rotate_after = *DatumGetIntervalP(value[ACCOUNT_ROTATE_AFTER]);
+}
+
+static bool
+read_account(TupleTableSlot *slot, void *arg)
+{
+	AccountRead *into = arg;
+
+	into->found = true;
+	fill_account(slot, into->account);
 	return false;
+}
+
+/*
+ * Keep one of all accounts; stop when they are too many.
+ */
+static bool
+keep_account(TupleTableSlot *slot, void *arg)
+{
+	ApikeyPolicy *policy = arg;
+	AccountEntry *entry;
+	bool		isnull;
+	char	   *name = TextDatumGetCString(slot_getattr(slot, ACCOUNT_ACCOUNT,
+														&isnull));
+
+	if (hash_get_num_entries(policy->accounts) >= ACCOUNTS_MAX)
+	{
+		policy->has_all_accounts = false;
+		return false;
+	}
+	entry = hash_search(policy->accounts, name, HASH_ENTER, NULL);
+	entry->account = policy->default_account;
+	fill_account(slot, &entry->account);
+	return true;
 }
 
 /*
@@ -302,6 +335,9 @@ read_policy(void)
 	read_table(policy, APIKEY_REL_ACCOUNT_POLICY, "*", 1, read_account,
 			   &fallback);
 	policy->has_default = fallback.found;
+	policy->has_all_accounts = true;
+	read_table(policy, APIKEY_REL_ACCOUNT_POLICY, NULL, 0, keep_account,
+			   policy);
 
 	policy->formats = MemoryContextAlloc(context,
 										 Max(policy->nkinds, 1) * sizeof(ApikeyFormat));
@@ -318,7 +354,8 @@ apikey_policy(void)
 	AcceptInvalidationMessages();
 	if (current_policy != NULL &&
 		current_policy->generation == apikey_policy_generation() &&
-		hash_get_num_entries(current_policy->accounts) < ACCOUNTS_MAX)
+		(current_policy->has_all_accounts ||
+		 hash_get_num_entries(current_policy->accounts) < 2 * ACCOUNTS_MAX))
 		return current_policy;
 
 	/* whoever still looks at the old one may do so until the end */
@@ -378,6 +415,8 @@ apikey_policy_account(ApikeyPolicy *policy, const char *name, size_t len)
 	entry = hash_search(policy->accounts, key, HASH_FIND, NULL);
 	if (entry != NULL)
 		return &entry->account;
+	if (policy->has_all_accounts)
+		return &policy->default_account;
 
 	generation = apikey_policy_generation();
 	read = MemoryContextAlloc(policy->context, sizeof(ApikeyAccount));

@@ -264,7 +264,7 @@ apikey_rule_ips(const ApikeyRules *rules, bool given, Datum ips)
 				  "account_policy.require_allowed_ips is on.",
 				  "Pass the addresses from which the key may be used.");
 	if (count == 0)
-		return PointerGetDatum(construct_empty_array(INETOID));
+		return (Datum) 0;
 	return PointerGetDatum(construct_array(elements, count, INETOID, -1,
 										   false, TYPALIGN_INT));
 }
@@ -327,7 +327,7 @@ apikey_rule_origins(const ApikeyRules *rules, bool given, Datum origins)
 		bad_argument("allowed_origins",
 					 "A key of an origin-locked kind has at least one origin.",
 					 "Pass the web site's host name, such as '{mysite.com}'.");
-	return apikey_slices_to_array(list, count);
+	return count > 0 ? apikey_slices_to_array(list, count) : (Datum) 0;
 }
 
 Datum
@@ -336,7 +336,7 @@ apikey_rule_metadata(bool given, Datum metadata)
 	Jsonb	   *value;
 
 	if (!given)
-		return DirectFunctionCall1(jsonb_in, CStringGetDatum("{}"));
+		return (Datum) 0;
 	if (toast_raw_datum_size(metadata) <= 16 * APIKEY_METADATA_MAX)
 	{
 		value = DatumGetJsonbP(metadata);
@@ -345,7 +345,7 @@ apikey_rule_metadata(bool given, Datum metadata)
 						 "Pass an object such as '{\"env\": \"production\"}'.");
 		if (strlen(JsonbToCString(NULL, &value->root, VARSIZE(value))) <=
 			APIKEY_METADATA_MAX)
-			return JsonbPGetDatum(value);
+			return JB_ROOT_COUNT(value) > 0 ? JsonbPGetDatum(value) : (Datum) 0;
 	}
 	bad_argument("metadata", "Metadata has at most 8192 bytes as text.",
 				 "Keep what is larger in a table of your own, by key_id.");

@@ -43,10 +43,13 @@ extern void apikey_rule_may_issue(const ApikeyRules *rules);
 extern text *apikey_rule_name(const ApikeyRules *rules, ApikeyText name);
 extern struct varlena *apikey_rule_scopes(const ApikeyRules *rules,
 										  bool given, Datum scopes);
+
+/* These three give 0, to be stored as NULL, for what is empty. */
 extern Datum apikey_rule_ips(const ApikeyRules *rules, bool given, Datum ips);
 extern Datum apikey_rule_origins(const ApikeyRules *rules, bool given,
 								 Datum origins);
 extern Datum apikey_rule_metadata(bool given, Datum metadata);
+
 extern text *apikey_rule_db_role(Oid caller, ApikeyText role);
 
 /*

@@ -267,7 +267,13 @@ format_fits(const ApikeyFormat *format, const char *doc, size_t len,
 
 	if (left < want)
 		return false;
-	if (format->prefix_len == 0)
+	if (format->prefix_len > 0)
+	{
+		/* spares most places the whole comparison */
+		if (doc[pos] != format->prefix[0])
+			return false;
+	}
+	else
 	{
 		/* any word would do: it must be all of a run of digits */
 		if (pos > 0 && ascii_is_alnum(doc[pos - 1]))

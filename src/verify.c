@@ -9,6 +9,7 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "utils/builtins.h"
+#include "utils/jsonb.h"
 #include "utils/tuplestore.h"
 
 #include "apikey.h"
@@ -16,6 +17,7 @@
 #include "compat.h"
 #include "decide.h"
 #include "scopes.h"
+#include "verify.h"
 
 /* Columns of apikey.verdict */
 enum
@@ -35,6 +37,13 @@ typedef struct Explanation
 	ApikeyTrace trace;
 	ReturnSetInfo *result;
 } Explanation;
+
+/* The jsonb {} */
+static struct
+{
+	int32		vl_len_;
+	uint32		header;
+}			no_metadata;
 
 static void
 require_preload(const char *function)
@@ -79,6 +88,11 @@ fill_key_columns(const ApikeyDecision *d, Datum *values, bool *nulls)
 		values[VERDICT_DB_ROLE] = CStringGetTextDatum(d->kind->db_role);
 		nulls[VERDICT_DB_ROLE] = false;
 	}
+	if (nulls[VERDICT_METADATA])
+	{
+		values[VERDICT_METADATA] = JsonbPGetDatum(&no_metadata);
+		nulls[VERDICT_METADATA] = false;
+	}
 	values[VERDICT_SCOPES] = apikey_scopes_array(&d->grants);
 	nulls[VERDICT_SCOPES] = false;
 	if (d->nmissing > 0)
@@ -87,6 +101,13 @@ fill_key_columns(const ApikeyDecision *d, Datum *values, bool *nulls)
 																d->nmissing);
 		nulls[VERDICT_MISSING_SCOPES] = false;
 	}
+}
+
+void
+apikey_verify_init(void)
+{
+	SET_VARSIZE(&no_metadata, sizeof(no_metadata));
+	no_metadata.header = JB_FOBJECT;
 }
 
 static Datum

@@ -16,6 +16,7 @@ CREATE TABLE apikey.installation (
     restored_by pg_catalog.xid8
 );
 COMMENT ON TABLE apikey.installation IS 'Identity of this installation; deliberately not part of a dump';
+COMMENT ON COLUMN apikey.installation.only_row IS 'Keeps it one row';
 COMMENT ON COLUMN apikey.installation.shipped_id IS 'Marks rows shipped by CREATE EXTENSION and not changed since';
 COMMENT ON COLUMN apikey.installation.local_id IS 'Marks rows written here since';
 COMMENT ON COLUMN apikey.installation.restored_by IS 'Transaction that replaced the shipped rows by those of a dump';

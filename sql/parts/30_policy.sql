@@ -35,10 +35,14 @@ CREATE TABLE apikey.kind (
     CONSTRAINT kind_mask_hides_at_least_128_bits CHECK (body_length - mask_head - mask_tail >= 22)
 );
 COMMENT ON TABLE apikey.kind IS 'Classes of keys: their format, display mask and defaults';
+COMMENT ON COLUMN apikey.kind.kind IS 'Name of the kind';
 COMMENT ON COLUMN apikey.kind.prefix IS 'Start of every key text, separators included';
 COMMENT ON COLUMN apikey.kind.body_length IS 'Random base62 digits; 43 are 256 bits';
 COMMENT ON COLUMN apikey.kind.checksum IS 'Append six digits by which a typo is refused before any hashing';
 COMMENT ON COLUMN apikey.kind.mask_prefix IS 'Show the prefix, and count mask_head from the body; else from the whole text';
+COMMENT ON COLUMN apikey.kind.mask_head IS 'Characters shown at the start of a display mask';
+COMMENT ON COLUMN apikey.kind.mask_gap IS 'What stands for the hidden middle';
+COMMENT ON COLUMN apikey.kind.mask_tail IS 'Characters shown at the end';
 COMMENT ON COLUMN apikey.kind.default_scopes IS 'Grants of a key issued without scopes; NULL: scopes must be given';
 COMMENT ON COLUMN apikey.kind.default_lifetime IS 'Lifetime without an explicit expiry; 0 = never expires, NULL = as the account policy';
 COMMENT ON COLUMN apikey.kind.origin_locked IS 'Keys carry a list of web origins and are refused from elsewhere';
@@ -76,6 +80,7 @@ CREATE TABLE apikey.account_policy (
             AND rotate_after IS NOT NULL))
 );
 COMMENT ON TABLE apikey.account_policy IS 'What accounts may do; the row * is the default, NULL in another row means "as in *"';
+COMMENT ON COLUMN apikey.account_policy.account IS 'The tenant, as the application calls it; * = every account without a value of its own';
 COMMENT ON COLUMN apikey.account_policy.api_enabled IS 'Off: no new keys, and existing ones answer api_disabled';
 COMMENT ON COLUMN apikey.account_policy.allowed_scopes IS 'Grants that keys of the account may be given; "*" = any';
 COMMENT ON COLUMN apikey.account_policy.max_keys IS 'Keys neither revoked, expired nor superseded by rotation; -1 = no limit';
@@ -98,6 +103,7 @@ CREATE TABLE apikey.scope (
 );
 COMMENT ON TABLE apikey.scope IS 'Catalogue of scopes; while it is empty any well-formed scope exists';
 COMMENT ON COLUMN apikey.scope.scope IS 'A scope, or "a:*" for a whole resource: where scopes below it are listed too only those exist, else all';
+COMMENT ON COLUMN apikey.scope.description IS 'For people';
 COMMENT ON COLUMN apikey.scope.enabled IS 'Off: requests that need it are refused, whoever holds it';
 COMMENT ON COLUMN apikey.scope.installation IS 'Bookkeeping for restores; leave alone';
 
@@ -109,139 +115,4 @@ INSERT INTO apikey.kind (kind, prefix, origin_locked, installation)
 INSERT INTO apikey.account_policy (account, api_enabled, allowed_scopes, max_keys, name_max, max_requests_per_day,
         default_lifetime, max_lifetime, require_allowed_ips, enforce_members, rotate_after, installation)
     SELECT '*', true, '*', 25, 100, -1, '0', '0', false, false, '90 days', shipped_id FROM apikey.installation;
-
---
--- Triggers of the policy tables
---
-
--- Makes every backend read the table anew once the change is committed (or
--- the prepared transaction is, or the standby has replayed it).
-CREATE FUNCTION apikey.invalidate() RETURNS trigger
-    LANGUAGE C AS 'MODULE_PATHNAME', 'apikey_sql_invalidate';
-COMMENT ON FUNCTION apikey.invalidate() IS 'Trigger: drops what backends have cached of the table';
-
--- The first row that another installation wrote is a dump, or a publisher,
--- arriving: rows shipped here and not changed since go, so that just what was
--- dumped is there afterwards.
-CREATE FUNCTION apikey.receive_policy() RETURNS trigger
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-    here apikey.installation;
-BEGIN
-    SELECT * INTO STRICT here FROM apikey.installation;
-    IF TG_OP = 'UPDATE' THEN
-        IF NEW.installation = here.shipped_id THEN
-            NEW.installation := here.local_id;
-        END IF;
-    ELSIF NEW.installation IS NULL THEN
-        NEW.installation := here.local_id;
-    ELSIF NEW.installation NOT IN (here.shipped_id, here.local_id)
-          AND (EXISTS (SELECT FROM apikey.kind WHERE installation = here.shipped_id)
-               OR EXISTS (SELECT FROM apikey.account_policy WHERE installation = here.shipped_id)) THEN
-        UPDATE apikey.installation SET restored_by = pg_current_xact_id();
-        DELETE FROM apikey.kind WHERE installation = here.shipped_id;
-        DELETE FROM apikey.account_policy WHERE installation = here.shipped_id;
-    END IF;
-    RETURN NEW;
-END
-$$;
-COMMENT ON FUNCTION apikey.receive_policy() IS 'Trigger: rows of a dump replace the shipped ones';
-
--- What nothing could work without
-CREATE FUNCTION apikey.keep_default_policy() RETURNS trigger
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-    IF TG_OP = 'UPDATE' AND NEW.account = '*' THEN
-        RETURN NEW;
-    ELSIF TG_OP = 'DELETE' AND apikey.is_restoring() THEN
-        RETURN OLD;
-    END IF;
-    RAISE EXCEPTION 'the default row "*" of apikey.account_policy cannot be removed'
-        USING ERRCODE = 'KA409',
-              DETAIL = 'It holds the policy of every account without a row of its own.',
-              HINT = 'Change its columns with UPDATE, or remove other rows with DELETE ... WHERE account <> ''*''.';
-END
-$$;
-COMMENT ON FUNCTION apikey.keep_default_policy() IS 'Trigger: the row * stays';
-
-CREATE TRIGGER keep_default_row BEFORE UPDATE OR DELETE ON apikey.account_policy
-    FOR EACH ROW WHEN (OLD.account = '*') EXECUTE FUNCTION apikey.keep_default_policy();
-
--- Keys already handed out must stay readable: their format is fixed, and
--- their kind stays.  The lock waits for calls of issue under way, which hold
--- the key table and read the kind after that.
-CREATE FUNCTION apikey.keep_kind_of_keys() RETURNS trigger
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-    IF TG_OP = 'DELETE' AND apikey.is_restoring() THEN
-        RETURN OLD;
-    END IF;
-    LOCK TABLE apikey.key IN SHARE MODE;
-    IF NOT EXISTS (SELECT FROM apikey.key k WHERE k.kind = OLD.kind) THEN
-        IF TG_OP = 'UPDATE' THEN
-            RETURN NEW;
-        END IF;
-        RETURN OLD;
-    END IF;
-    RAISE EXCEPTION 'kind "%" has keys: it cannot be removed or renamed, nor its prefix, body_length or checksum changed', OLD.kind
-        USING ERRCODE = 'KA409',
-              DETAIL = 'Keys already handed out would not be recognised any more.',
-              HINT = 'Make a new kind, and set enabled = false here when its keys are no longer wanted.';
-END
-$$;
-COMMENT ON FUNCTION apikey.keep_kind_of_keys() IS 'Trigger: the format of a kind with keys is fixed';
-
-CREATE TRIGGER keep_kind_of_keys BEFORE DELETE ON apikey.kind
-    FOR EACH ROW EXECUTE FUNCTION apikey.keep_kind_of_keys();
-CREATE TRIGGER keep_format_of_keys BEFORE UPDATE ON apikey.kind
-    FOR EACH ROW WHEN ((OLD.kind, OLD.prefix, OLD.body_length, OLD.checksum)
-        IS DISTINCT FROM (NEW.kind, NEW.prefix, NEW.body_length, NEW.checksum))
-    EXECUTE FUNCTION apikey.keep_kind_of_keys();
-
-CREATE FUNCTION apikey.refuse_truncate() RETURNS trigger
-    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-    RAISE EXCEPTION 'apikey.% cannot be truncated', TG_TABLE_NAME
-        USING ERRCODE = 'KA409', DETAIL = 'Keys depend on some of its rows.', HINT = 'Remove rows with DELETE.';
-END
-$$;
-COMMENT ON FUNCTION apikey.refuse_truncate() IS 'Trigger: rows are removed one by one, with their checks';
-
-CREATE TRIGGER refuse_truncate BEFORE TRUNCATE ON apikey.kind
-    FOR EACH STATEMENT EXECUTE FUNCTION apikey.refuse_truncate();
-CREATE TRIGGER refuse_truncate BEFORE TRUNCATE ON apikey.account_policy
-    FOR EACH STATEMENT EXECUTE FUNCTION apikey.refuse_truncate();
-
-CREATE TRIGGER receive BEFORE INSERT OR UPDATE ON apikey.kind
-    FOR EACH ROW EXECUTE FUNCTION apikey.receive_policy();
-CREATE TRIGGER receive BEFORE INSERT OR UPDATE ON apikey.account_policy
-    FOR EACH ROW EXECUTE FUNCTION apikey.receive_policy();
-CREATE TRIGGER receive BEFORE INSERT OR UPDATE ON apikey.scope
-    FOR EACH ROW EXECUTE FUNCTION apikey.receive_policy();
-ALTER TABLE apikey.kind ENABLE ALWAYS TRIGGER receive;
-ALTER TABLE apikey.account_policy ENABLE ALWAYS TRIGGER receive;
-ALTER TABLE apikey.scope ENABLE ALWAYS TRIGGER receive;
-
-CREATE TRIGGER invalidate AFTER INSERT OR UPDATE OR DELETE ON apikey.kind
-    FOR EACH ROW EXECUTE FUNCTION apikey.invalidate();
-CREATE TRIGGER invalidate_truncate AFTER TRUNCATE ON apikey.kind
-    FOR EACH STATEMENT EXECUTE FUNCTION apikey.invalidate();
-CREATE TRIGGER invalidate AFTER INSERT OR UPDATE OR DELETE ON apikey.account_policy
-    FOR EACH ROW EXECUTE FUNCTION apikey.invalidate();
-CREATE TRIGGER invalidate_truncate AFTER TRUNCATE ON apikey.account_policy
-    FOR EACH STATEMENT EXECUTE FUNCTION apikey.invalidate();
-CREATE TRIGGER invalidate AFTER INSERT OR UPDATE OR DELETE ON apikey.scope
-    FOR EACH ROW EXECUTE FUNCTION apikey.invalidate();
-CREATE TRIGGER invalidate_truncate AFTER TRUNCATE ON apikey.scope
-    FOR EACH STATEMENT EXECUTE FUNCTION apikey.invalidate();
-ALTER TABLE apikey.kind ENABLE ALWAYS TRIGGER invalidate;
-ALTER TABLE apikey.kind ENABLE ALWAYS TRIGGER invalidate_truncate;
-ALTER TABLE apikey.account_policy ENABLE ALWAYS TRIGGER invalidate;
-ALTER TABLE apikey.account_policy ENABLE ALWAYS TRIGGER invalidate_truncate;
-ALTER TABLE apikey.scope ENABLE ALWAYS TRIGGER invalidate;
-ALTER TABLE apikey.scope ENABLE ALWAYS TRIGGER invalidate_truncate;
 

@@ -15,8 +15,12 @@ CREATE TABLE apikey.pepper (
     CONSTRAINT pepper_secret_is_kept_here_or_in_the_file CHECK ((source = 'table') = (secret IS NOT NULL))
 );
 COMMENT ON TABLE apikey.pepper IS 'Secrets that key the hash of keys, or pointers into the file apikey.pepper_file';
+COMMENT ON COLUMN apikey.pepper.pepper_id IS 'What apikey.key.pepper_id refers to';
+COMMENT ON COLUMN apikey.pepper.source IS 'table: the secret stands here; file: in apikey.pepper_file';
+COMMENT ON COLUMN apikey.pepper.secret IS '32 random bytes';
 COMMENT ON COLUMN apikey.pepper.fingerprint IS 'Recognises the secret, so that a file with another one under this id is noticed';
 COMMENT ON COLUMN apikey.pepper.is_current IS 'New keys are hashed under this one';
+COMMENT ON COLUMN apikey.pepper.created_at IS 'When it was added';
 CREATE UNIQUE INDEX pepper_one_is_current ON apikey.pepper (is_current) WHERE is_current;
 
 CREATE TABLE apikey.key (
@@ -31,17 +35,17 @@ CREATE TABLE apikey.key (
     disabled_at timestamptz,
     rotated_from uuid,
     rotated_to uuid,
-    lineage uuid NOT NULL,
+    lineage uuid,
     digest bytea NOT NULL,
     account text NOT NULL,
     kind text NOT NULL,
     name text NOT NULL,
     scopes apikey.scopes NOT NULL,
     display text NOT NULL,
-    allowed_ips inet[] NOT NULL DEFAULT '{}',
-    allowed_origins text[] NOT NULL DEFAULT '{}',
+    allowed_ips inet[],
+    allowed_origins text[],
     db_role text,
-    metadata jsonb NOT NULL DEFAULT '{}',
+    metadata jsonb,
     created_by text,
     disabled_by text,
     revoked_by text,
@@ -51,8 +55,30 @@ COMMENT ON TABLE apikey.key IS 'Keys by their keyed hash; the key text is nowher
 COMMENT ON COLUMN apikey.key.lookup IS 'Leading 8 bytes of the digest, big endian: what verify searches by';
 COMMENT ON COLUMN apikey.key.algorithm IS '1 = BLAKE2b-256 keyed with the pepper';
 COMMENT ON COLUMN apikey.key.expiry_given IS 'The expiry was asked for, not a default';
-COMMENT ON COLUMN apikey.key.lineage IS 'First key of a chain of rotations: limits and credits are shared along it';
+COMMENT ON COLUMN apikey.key.lineage IS 'First key of a chain of rotations, NULL if it is this one: limits and credits are shared along it';
+COMMENT ON COLUMN apikey.key.allowed_ips IS 'NULL, never empty, where any address may use the key: rows are kept small';
+COMMENT ON COLUMN apikey.key.metadata IS 'NULL stands for the empty object';
 COMMENT ON COLUMN apikey.key.digest IS 'Keyed hash of the whole key text';
+
+COMMENT ON COLUMN apikey.key.key_id IS 'Public id, UUID version 7';
+COMMENT ON COLUMN apikey.key.created_at IS 'When it was issued';
+COMMENT ON COLUMN apikey.key.pepper_id IS 'Pepper that keys the digest';
+COMMENT ON COLUMN apikey.key.expires_at IS 'Refused from then on; NULL = never';
+COMMENT ON COLUMN apikey.key.revoked_at IS 'Refused since, for good';
+COMMENT ON COLUMN apikey.key.disabled_at IS 'Refused until enabled';
+COMMENT ON COLUMN apikey.key.rotated_from IS 'Its predecessor';
+COMMENT ON COLUMN apikey.key.rotated_to IS 'Its successor';
+COMMENT ON COLUMN apikey.key.account IS 'The tenant that owns it';
+COMMENT ON COLUMN apikey.key.kind IS 'Row of apikey.kind';
+COMMENT ON COLUMN apikey.key.name IS 'What it is for';
+COMMENT ON COLUMN apikey.key.scopes IS 'Its grants';
+COMMENT ON COLUMN apikey.key.display IS 'Mask by which people recognise it';
+COMMENT ON COLUMN apikey.key.allowed_origins IS 'NULL, never empty, where there are none';
+COMMENT ON COLUMN apikey.key.db_role IS 'Role for PostgREST-style set-ups; NULL = the kind''s';
+COMMENT ON COLUMN apikey.key.created_by IS 'Actor';
+COMMENT ON COLUMN apikey.key.disabled_by IS 'Actor';
+COMMENT ON COLUMN apikey.key.revoked_by IS 'Actor';
+COMMENT ON COLUMN apikey.key.revoke_reason IS 'As given';
 
 CREATE INDEX key_lookup ON apikey.key (lookup);
 CREATE INDEX key_account ON apikey.key (account);
@@ -81,8 +107,10 @@ COMMENT ON FUNCTION apikey.key_status(timestamptz, timestamptz, timestamptz) IS 
 -- Peppers live in backends' memory until this says otherwise.
 CREATE TRIGGER invalidate AFTER INSERT OR UPDATE OR DELETE ON apikey.pepper
     FOR EACH ROW EXECUTE FUNCTION apikey.invalidate();
+COMMENT ON TRIGGER invalidate ON apikey.pepper IS 'Makes every backend read the table anew; must stay ENABLE ALWAYS';
 CREATE TRIGGER invalidate_truncate AFTER TRUNCATE ON apikey.pepper
     FOR EACH STATEMENT EXECUTE FUNCTION apikey.invalidate();
+COMMENT ON TRIGGER invalidate_truncate ON apikey.pepper IS 'Makes every backend read the table anew; must stay ENABLE ALWAYS';
 ALTER TABLE apikey.pepper ENABLE ALWAYS TRIGGER invalidate;
 ALTER TABLE apikey.pepper ENABLE ALWAYS TRIGGER invalidate_truncate;
 

@@ -43,11 +43,17 @@ CREATE TABLE apikey.audit_log (
 );
 COMMENT ON TABLE apikey.audit_log IS 'Every change of a key, of policy and of access, in the transaction that made it';
 COMMENT ON COLUMN apikey.audit_log.audit_id IS 'UUID version 7: sorts by time';
+COMMENT ON COLUMN apikey.audit_log.occurred_at IS 'Of the change, not of the commit';
+COMMENT ON COLUMN apikey.audit_log.action IS 'issue, rotate, alter, disable, enable, revoke, purge; insert, update, delete, truncate of policy';
+COMMENT ON COLUMN apikey.audit_log.key_id IS 'The key that was changed';
+COMMENT ON COLUMN apikey.audit_log.account IS 'The account whose key or policy was changed';
 COMMENT ON COLUMN apikey.audit_log.actor IS 'Who asked for it, as the application names people';
 COMMENT ON COLUMN apikey.audit_log.db_user IS 'Login role of the session';
+COMMENT ON COLUMN apikey.audit_log.client_addr IS 'Where the database client was connected from';
 COMMENT ON COLUMN apikey.audit_log.object IS 'What was changed if not a key, such as "kind secret"';
 COMMENT ON COLUMN apikey.audit_log.old IS 'Changed fields before; no secrets or hashes';
 COMMENT ON COLUMN apikey.audit_log.new IS 'Changed fields after; no secrets or hashes';
+COMMENT ON COLUMN apikey.audit_log.reason IS 'As given to revoke and its like';
 CREATE INDEX audit_log_key ON apikey.audit_log (key_id) WHERE key_id IS NOT NULL;
 CREATE INDEX audit_log_occurred ON apikey.audit_log USING brin (occurred_at);
 
@@ -92,6 +98,7 @@ COMMENT ON FUNCTION apikey.audit_key() IS 'Trigger: one audit row and one notifi
 
 CREATE TRIGGER audit AFTER UPDATE OR DELETE ON apikey.key
     FOR EACH ROW EXECUTE FUNCTION apikey.audit_key();
+COMMENT ON TRIGGER audit ON apikey.key IS 'Writes the audit row';
 
 -- Changes of policy; object is the table and its primary key
 CREATE FUNCTION apikey.audit_policy() RETURNS trigger
@@ -120,10 +127,14 @@ COMMENT ON FUNCTION apikey.audit_policy() IS 'Trigger: one audit row per changed
 
 CREATE TRIGGER audit AFTER INSERT OR UPDATE OR DELETE ON apikey.kind
     FOR EACH ROW EXECUTE FUNCTION apikey.audit_policy('kind');
+COMMENT ON TRIGGER audit ON apikey.kind IS 'Writes the audit row';
 CREATE TRIGGER audit AFTER INSERT OR UPDATE OR DELETE ON apikey.account_policy
     FOR EACH ROW EXECUTE FUNCTION apikey.audit_policy('account');
+COMMENT ON TRIGGER audit ON apikey.account_policy IS 'Writes the audit row';
 CREATE TRIGGER audit AFTER INSERT OR UPDATE OR DELETE ON apikey.scope
     FOR EACH ROW EXECUTE FUNCTION apikey.audit_policy('scope');
+COMMENT ON TRIGGER audit ON apikey.scope IS 'Writes the audit row';
 CREATE TRIGGER audit_truncate AFTER TRUNCATE ON apikey.scope
     FOR EACH STATEMENT EXECUTE FUNCTION apikey.audit_policy('scope');
+COMMENT ON TRIGGER audit_truncate ON apikey.scope IS 'Writes the audit row';
 

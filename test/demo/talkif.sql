@@ -122,7 +122,9 @@ SELECT key FROM apikey.issue('acme', 'Bookkeeping', '{billing:write}', 'live');
 \set ECHO queries
 SELECT key AS new_key, key_id AS new_key_id
 FROM apikey.rotate(:'key_id', overlap => '1 hour', actor => 'ada@acme.example') \gset
-
+\set ECHO none
+\echo
+\set ECHO queries
 SELECT 'old' AS which, ok, code, expires_at FROM apikey.verify(:'key', 'calls:read', '203.0.113.42')
 UNION ALL
 SELECT 'new', ok, code, expires_at FROM apikey.verify(:'new_key', 'calls:read', '203.0.113.42');
@@ -130,14 +132,13 @@ SELECT 'new', ok, code, expires_at FROM apikey.verify(:'new_key', 'calls:read', 
 
 \echo '==== 7. The old key turns up in a public place ==========================='
 \echo
-\echo 'find_keys looks through any text; what it finds is revoked, and refused'
-\echo 'from the next request on.'
+\echo 'A secret scanner hands over what it read.  Keys of ours in any text are found,'
+\echo 'revoked, and refused from the next request on.'
 \echo
 \set ECHO queries
-SELECT display, account, status
-FROM apikey.find_keys('curl -H "Authorization: Bearer ' || :'key' || '" …');
-
-SELECT apikey.revoke(:'key_id', reason => 'posted in a forum', actor => 'ada@acme.example');
+SELECT display, account, revoked
+FROM apikey.revoke_leaked('curl -H "Authorization: Bearer ' || :'key' || '" https://...',
+                          reason => 'posted in a forum', actor => 'scanner');
 
 SELECT ok, code, status, message
 FROM apikey.verify(:'key', 'calls:read', '203.0.113.42');
@@ -152,5 +153,11 @@ FROM apikey.verify(:'key', 'calls:read', '203.0.113.42');
 \set ECHO queries
 SELECT display, name, status, revoked_by, revoke_reason FROM apikey.keys ORDER BY created_at;
 
-SELECT action, account, actor, reason FROM apikey.audit_log ORDER BY audit_id;
+SELECT a.action, k.display, a.actor, a.reason
+FROM apikey.audit_log a JOIN apikey.keys k USING (key_id) ORDER BY a.audit_id;
 \set ECHO none
+
+\echo 'The new key goes on working.  In the session that is offered below, try'
+\echo
+SELECT format('SELECT * FROM apikey.verify(%L, %L, %L);', :'new_key', 'calls:read', '203.0.113.42') AS try \gset
+\echo '   ' :try
