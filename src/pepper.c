@@ -39,8 +39,10 @@
 enum
 {
 	PEPPER_ID = 1, PEPPER_SOURCE, PEPPER_SECRET, PEPPER_FINGERPRINT,
-	PEPPER_IS_CURRENT
+	PEPPER_IS_CURRENT, PEPPER_CREATED_AT
 };
+
+#define PEPPER_NCOLUMNS	PEPPER_CREATED_AT
 
 /* One row as it was read, its secret still to be settled */
 typedef struct PepperRow
@@ -336,43 +338,48 @@ make_bytea(const unsigned char *data, size_t len)
 
 /*
  * Store a new pepper, a random one unless there is a file.  The first one
- * becomes current.
+ * becomes current.  Without SQL, which a server told to log the parameters of
+ * nested statements would write to its log.
  */
 static int32
 register_pepper(void)
 {
-	static ApikeyPlan plan = {
-		.query = "INSERT INTO apikey.pepper (pepper_id, source, secret, fingerprint, is_current)"
-		" SELECT coalesce($1, (SELECT coalesce(max(pepper_id), 0) + 1 FROM apikey.pepper)),"
-		" CASE WHEN $1 IS NULL THEN 'table' ELSE 'file' END, $2, $3,"
-		" NOT EXISTS (SELECT FROM apikey.pepper)"
-		" RETURNING pepper_id",
-		.nargs = 3,
-		.types = {INT4OID, BYTEAOID, BYTEAOID},
-	};
+	const ApikeyPeppers *known = apikey_peppers();
 	bool		use_file = apikey_pepper_file != NULL &&
 		apikey_pepper_file[0] != '\0';
+	bool		is_first = known->count == 0;
+	int32		id = 1;
 	unsigned char secret[APIKEY_PEPPER_LEN];
 	unsigned char fingerprint[APIKEY_DIGEST_LEN];
-	Datum		values[3];
-	char		nulls[3] = {' ', ' ', ' '};
+	Datum		values[PEPPER_NCOLUMNS + 1];
+	bool		nulls[PEPPER_NCOLUMNS + 1] = {false};
 	bytea	   *stored;
-	bool		isnull;
+	Relation	rel;
 
-	nulls[use_file ? 1 : 0] = 'n';
+	for (int i = 0; i < known->count; i++)
+		id = Max(id, known->pepper[i].id + 1);
 	if (use_file)
-		values[0] = Int32GetDatum(choose_from_file(secret));
+		id = choose_from_file(secret);
 	else
 		apikey_random(secret, sizeof(secret));
 	apikey_fingerprint(fingerprint, secret);
 	stored = make_bytea(secret, sizeof(secret));
-	values[1] = PointerGetDatum(stored);
-	values[2] = PointerGetDatum(make_bytea(fingerprint, sizeof(fingerprint)));
-	apikey_plan_execute(&plan, values, nulls, SPI_OK_INSERT_RETURNING);
+
+	values[PEPPER_ID] = Int32GetDatum(id);
+	values[PEPPER_SOURCE] = CStringGetTextDatum(use_file ? "file" : "table");
+	values[PEPPER_SECRET] = PointerGetDatum(stored);
+	nulls[PEPPER_SECRET] = use_file;
+	values[PEPPER_FINGERPRINT] =
+		PointerGetDatum(make_bytea(fingerprint, sizeof(fingerprint)));
+	values[PEPPER_IS_CURRENT] = BoolGetDatum(is_first);
+	values[PEPPER_CREATED_AT] = TimestampTzGetDatum(GetCurrentTimestamp());
+	rel = table_open(apikey_relation(APIKEY_REL_PEPPER), RowExclusiveLock);
+	apikey_insert(rel, values + 1, nulls + 1);
+	table_close(rel, NoLock);
+
 	apikey_wipe(secret, sizeof(secret));
 	apikey_wipe(VARDATA(stored), APIKEY_PEPPER_LEN);
-	return DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[0],
-									   SPI_tuptable->tupdesc, 1, &isnull));
+	return id;
 }
 
 const ApikeyPepper *
@@ -387,9 +394,7 @@ apikey_current_pepper(void)
 		known = apikey_peppers();
 		if (known->count == 0)
 		{
-			SPI_connect();
 			(void) register_pepper();
-			SPI_finish();
 			known = apikey_peppers();
 		}
 	}
@@ -426,8 +431,8 @@ apikey_sql_add_pepper(PG_FUNCTION_ARGS)
 	PreventCommandIfReadOnly("apikey.add_pepper()");
 	apikey_enter(&saved, NULL);
 	apikey_lock(APIKEY_LOCK_PEPPER, 0);
-	SPI_connect();
 	id = register_pepper();
+	SPI_connect();
 	value = Int32GetDatum(id);
 	apikey_plan_execute(&audit, &value, NULL, SPI_OK_INSERT);
 	SPI_finish();
