@@ -209,8 +209,7 @@ apikey_sql_alter_key(PG_FUNCTION_ARGS)
 				 errmsg("invalid value for argument \"key_id\""),
 				 errdetail("It must not be null."),
 				 errhint("apikey.keys lists the keys.")));
-	apikey_enter(&saved, apikey_effective_actor(PG_ARGISNULL(ARG_ACTOR) ? NULL :
-												PG_GETARG_TEXT_PP(ARG_ACTOR)));
+	apikey_enter(&saved, apikey_effective_actor(fcinfo, ARG_ACTOR));
 	SPI_connect();
 	apikey_key_open(PG_GETARG_UUID_P(ARG_KEY_ID),
 					apikey_text_argument(fcinfo, ARG_ACCOUNT,

@@ -258,6 +258,8 @@ apikey_insert(Relation rel, Datum *values, bool *nulls)
 	AfterTriggerEndQuery(estate);
 
 	ExecCloseIndices(target);
+	ExecCloseResultRelations(estate);
+	ExecResetTupleTable(estate->es_tupleTable, false);
 	ExecDropSingleTupleTableSlot(slot);
 	FreeExecutorState(estate);
 	CommandCounterIncrement();

@@ -311,8 +311,7 @@ apikey_sql_issue(PG_FUNCTION_ARGS)
 				 errmsg("credits are not available yet"),
 				 errdetail("Argument \"credits\" must be left out."),
 				 errhint("Issue the key without credits.")));
-	actor = apikey_effective_actor(PG_ARGISNULL(ISSUE_ACTOR) ? NULL :
-								   PG_GETARG_TEXT_PP(ISSUE_ACTOR));
+	actor = apikey_effective_actor(fcinfo, ISSUE_ACTOR);
 	account = apikey_rule_account(apikey_text_argument(fcinfo, ISSUE_ACCOUNT,
 													   APIKEY_ACCOUNT_MAX));
 	apikey_enter(&saved, actor);
@@ -452,8 +451,7 @@ apikey_sql_rotate(PG_FUNCTION_ARGS)
 				 errmsg("invalid value for argument \"key_id\""),
 				 errdetail("It must not be null."),
 				 errhint("apikey.keys lists the keys.")));
-	actor = apikey_effective_actor(PG_ARGISNULL(ROTATE_ACTOR) ? NULL :
-								   PG_GETARG_TEXT_PP(ROTATE_ACTOR));
+	actor = apikey_effective_actor(fcinfo, ROTATE_ACTOR);
 	apikey_enter(&saved, actor);
 	lock_key_table();
 	SPI_connect();

@@ -69,7 +69,7 @@ search_by_digest(Relation rel, KeySearch *search)
 {
 	ScanKeyData scan_key;
 
-	ScanKeyInit(&scan_key, 1, BTEqualStrategyNumber, F_INT8EQ,
+	ScanKeyInit(&scan_key, 1, HTEqualStrategyNumber, F_INT8EQ,
 				Int64GetDatum(apikey_lookup_of(search->digest)));
 	apikey_scan(rel, apikey_relation(APIKEY_REL_KEY_LOOKUP), &scan_key, 1,
 				compare_row, search);

@@ -97,11 +97,16 @@ apikey_new_id(pg_uuid_t *id)
 }
 
 char *
-apikey_effective_actor(text *argument)
+apikey_effective_actor(FunctionCallInfo fcinfo, int argno)
 {
-	if (argument != NULL)
+	if (!PG_ARGISNULL(argno))
+	{
+		text	   *argument = PG_GETARG_TEXT_P_SLICE(argno, 0,
+													  APIKEY_ACTOR_MAX + APIKEY_TOKEN_MAX);
+
 		return apikey_clean(VARDATA_ANY(argument), VARSIZE_ANY_EXHDR(argument),
 							APIKEY_ACTOR_MAX);
+	}
 	if (apikey_actor != NULL && apikey_actor[0] != '\0')
 		return apikey_clean(apikey_actor, strlen(apikey_actor),
 							APIKEY_ACTOR_MAX);
@@ -116,11 +121,12 @@ PG_FUNCTION_INFO_V1(apikey_sql_clean_text);
 Datum
 apikey_sql_clean_text(PG_FUNCTION_ARGS)
 {
-	text	   *value = PG_GETARG_TEXT_PP(0);
+	int			max = Min(Max(PG_GETARG_INT32(1), 0), MaxAllocSize / 8);
+	text	   *value = PG_GETARG_TEXT_P_SLICE(0, 0, max + APIKEY_TOKEN_MAX);
 
 	PG_RETURN_TEXT_P(cstring_to_text(apikey_clean(VARDATA_ANY(value),
 												  VARSIZE_ANY_EXHDR(value),
-												  Max(PG_GETARG_INT32(1), 0))));
+												  max)));
 }
 
 PG_FUNCTION_INFO_V1(apikey_sql_new_id);
@@ -160,8 +166,7 @@ PG_FUNCTION_INFO_V1(apikey_sql_acting_as);
 Datum
 apikey_sql_acting_as(PG_FUNCTION_ARGS)
 {
-	char	   *actor = apikey_effective_actor(PG_ARGISNULL(0) ? NULL :
-											   PG_GETARG_TEXT_PP(0));
+	char	   *actor = apikey_effective_actor(fcinfo, 0);
 
 	if (actor == NULL)
 		PG_RETURN_NULL();

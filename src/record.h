@@ -7,6 +7,7 @@
 
 #include "postgres.h"
 
+#include "fmgr.h"
 #include "utils/uuid.h"
 
 /*
@@ -20,6 +21,6 @@ extern char *apikey_clean(const char *text, size_t len, size_t max);
 extern void apikey_new_id(pg_uuid_t *id);
 
 /* The actor argument if given, else the setting; NULL if there is neither. */
-extern char *apikey_effective_actor(text *argument);
+extern char *apikey_effective_actor(FunctionCallInfo fcinfo, int argno);
 
 #endif							/* APIKEY_RECORD_H */

@@ -54,7 +54,7 @@ COMMENT ON COLUMN apikey.audit_log.object IS 'What was changed if not a key, suc
 COMMENT ON COLUMN apikey.audit_log.old IS 'Changed fields before; no secrets or hashes';
 COMMENT ON COLUMN apikey.audit_log.new IS 'Changed fields after; no secrets or hashes';
 COMMENT ON COLUMN apikey.audit_log.reason IS 'As given to revoke and its like';
-CREATE INDEX audit_log_key ON apikey.audit_log (key_id) WHERE key_id IS NOT NULL;
+CREATE INDEX audit_log_key ON apikey.audit_log (key_id);
 CREATE INDEX audit_log_occurred ON apikey.audit_log USING brin (occurred_at);
 
 -- The fields of one row that differ in the other
