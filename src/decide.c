@@ -271,9 +271,15 @@ check_scope(ApikeyDecision *d, StringInfo detail)
 	return check_query(d, detail, holds_scope);
 }
 
+/*
+ * Whoever lacks the scope anyway is told so by the check before.
+ */
 static bool
 check_scope_enabled(ApikeyDecision *d, StringInfo detail)
 {
+	if (d->request->has_required &&
+		!apikey_query_eval(&d->request->required, holds_scope, d))
+		return true;
 	return check_query(d, detail, holds_enabled_scope);
 }
 

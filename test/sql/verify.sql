@@ -98,8 +98,8 @@ FROM apikey.verify(:'key');
 \echo == unavailable: a pepper that stored keys refer to is missing; before "unknown", after "malformed"
 BEGIN;
 DELETE FROM apikey.pepper WHERE pepper_id = (SELECT pepper_id FROM apikey.key WHERE key_id = :'key_id');
-SELECT pg_temp.judge(:'key') AS known_key, pg_temp.judge('vk_00000000000000000000000000000000000000000003LbN5Q') AS unknown,
-       pg_temp.judge('x') AS malformed, pg_temp.judge(NULL) AS missing \gx
+SELECT k.what, pg_temp.judge(k.key) FROM (VALUES (1, 'stored', :'key'), (2, 'unknown', 'vk_00000000000000000000000000000000000000000003LbN5Q'),
+    (3, 'malformed', 'x'), (4, 'missing', NULL)) k (n, what, key) ORDER BY n;
 ROLLBACK;
 SELECT pg_temp.judge(:'key') AS back_again;
 
