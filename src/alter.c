@@ -136,6 +136,13 @@ apply_arguments(FunctionCallInfo fcinfo, Oid caller, const ApikeyRules *rules,
 		apikey_rule_expiry(rules, &at, NULL,
 						   DatumGetTimestampTz(key->value[KEY_CREATED_AT]),
 						   now, &expiry);
+		if (!key->null[KEY_ROTATED_TO] &&
+			expiry.at > DatumGetTimestampTz(key->value[KEY_EXPIRES_AT]))
+			ereport(ERROR,
+					(errcode(ERRCODE_APIKEY_CONFLICT),
+					 errmsg("a key that was rotated cannot be prolonged"),
+					 errdetail("It ends when the overlap with its successor does."),
+					 errhint("Alter its successor, or pass an earlier time.")));
 		key->null[KEY_EXPIRES_AT] = expiry.never;
 		key->value[KEY_EXPIRES_AT] = TimestampTzGetDatum(expiry.at);
 		key->value[KEY_EXPIRY_GIVEN] = BoolGetDatum(true);
@@ -202,7 +209,7 @@ apikey_sql_alter_key(PG_FUNCTION_ARGS)
 	TimestampTz now = GetCurrentTimestamp();
 	bool		changed;
 
-	PreventCommandIfReadOnly("apikey.alter_key()");
+	apikey_require_writable("apikey.alter_key()");
 	if (PG_ARGISNULL(ARG_KEY_ID))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

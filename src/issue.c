@@ -304,7 +304,7 @@ apikey_sql_issue(PG_FUNCTION_ARGS)
 	char	   *actor;
 	char	   *account;
 
-	PreventCommandIfReadOnly("apikey.issue()");
+	apikey_require_writable("apikey.issue()");
 	if (!PG_ARGISNULL(ISSUE_CREDITS))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -444,7 +444,7 @@ apikey_sql_rotate(PG_FUNCTION_ARGS)
 	const Interval *overlap = overlap_argument(fcinfo);
 	char	   *actor;
 
-	PreventCommandIfReadOnly("apikey.rotate()");
+	apikey_require_writable("apikey.rotate()");
 	if (PG_ARGISNULL(ROTATE_KEY_ID))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

@@ -32,6 +32,7 @@
 #include "keyring.h"
 #include "locks.h"
 #include "pepper.h"
+#include "record.h"
 #include "settings.h"
 #include "spi_plan.h"
 
@@ -428,7 +429,7 @@ apikey_sql_add_pepper(PG_FUNCTION_ARGS)
 	int32		id;
 	Datum		value;
 
-	PreventCommandIfReadOnly("apikey.add_pepper()");
+	apikey_require_writable("apikey.add_pepper()");
 	apikey_enter(&saved, NULL);
 	apikey_lock(APIKEY_LOCK_PEPPER, 0);
 	id = register_pepper();

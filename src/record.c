@@ -5,6 +5,8 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
+#include "access/xlog.h"
 #include "commands/trigger.h"
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
@@ -82,18 +84,43 @@ apikey_clean(const char *text, size_t len, size_t max)
 	return clean.data;
 }
 
+/*
+ * After the milliseconds, 12 bits say where within the millisecond (RFC 9562,
+ * section 6.2, method 3), so that ids sort by time, and those of one backend
+ * in the order in which they were made.
+ */
 void
 apikey_new_id(pg_uuid_t *id)
 {
-	uint64		milliseconds = (GetCurrentTimestamp() +
-								(POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) *
-								USECS_PER_DAY) / 1000;
+	static uint64 last = 0;
+	uint64		now = GetCurrentTimestamp() +
+		(POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY;
+	uint64		milliseconds;
+	uint32		fraction;
+
+	now = Max(now, last + 1);
+	last = now;
+	milliseconds = now / 1000;
+	fraction = (now % 1000) * 4096 / 1000;
 
 	apikey_random(id->data, UUID_LEN);
 	for (int i = 0; i < 6; i++)
 		id->data[i] = (unsigned char) (milliseconds >> (40 - 8 * i));
-	id->data[6] = (id->data[6] & 0x0f) | 0x70;
+	id->data[6] = 0x70 | (fraction >> 8);
+	id->data[7] = fraction & 0xff;
 	id->data[8] = (id->data[8] & 0x3f) | 0x80;
+}
+
+void
+apikey_require_writable(const char *function)
+{
+	if (!XactReadOnly && !RecoveryInProgress())
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
+			 errmsg("cannot execute %s in a read-only transaction", function),
+			 errdetail("It changes tables, which a READ ONLY transaction and a standby do not allow."),
+			 errhint("Call it in a read-write transaction on the primary server.")));
 }
 
 char *
@@ -151,8 +178,7 @@ apikey_sql_require_writable(PG_FUNCTION_ARGS)
 	char	   *function = psprintf("%s()",
 									text_to_cstring(PG_GETARG_TEXT_PP(0)));
 
-	PreventCommandIfReadOnly(function);
-	PreventCommandDuringRecovery(function);
+	apikey_require_writable(function);
 	PG_RETURN_VOID();
 }
 

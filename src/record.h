@@ -17,8 +17,11 @@
  */
 extern char *apikey_clean(const char *text, size_t len, size_t max);
 
-/* A UUID version 7 (RFC 9562): milliseconds, then 74 random bits. */
+/* A UUID version 7 (RFC 9562): microseconds, then 62 random bits. */
 extern void apikey_new_id(pg_uuid_t *id);
+
+/* Raises 25006 in a READ ONLY transaction and on a standby. */
+extern void apikey_require_writable(const char *function);
 
 /* The actor argument if given, else the setting; NULL if there is neither. */
 extern char *apikey_effective_actor(FunctionCallInfo fcinfo, int argno);

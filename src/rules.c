@@ -414,7 +414,8 @@ read_expiry(const TimestampTz *at, const Interval *in, TimestampTz now,
 	if (expiry->at <= now)
 		bad_argument(at != NULL ? "expires_at" : "expires_in",
 					 "A key must expire in the future.",
-					 "Pass a later time, or \"infinity\" for never.");
+					 at != NULL ? "Pass a later time, or \"infinity\" for never." :
+					 "Pass a positive interval such as '90 days'.");
 	if (in != NULL && TIMESTAMP_IS_NOEND(expiry->at))
 		bad_argument("expires_in", "A lifetime is at most 1000 years.",
 					 "Pass expires_at => 'infinity' for a key that never expires.");

@@ -200,7 +200,7 @@ items_of_jsonb(Jsonb *document, ApikeySlice *items, Node *escontext)
 					 errmsg("JSON value is no set of scopes"),
 					 errdetail("It has the form [\"calls:read\"] or {\"calls\": [\"read\"]}."),
 					 errhint("Write strings only, and at most %d of them.",
-							 SCOPES_ITEMS_MAX)));
+							 APIKEY_GRANTS_MAX)));
 	}
 	return count;
 }
@@ -217,7 +217,7 @@ items_of_array(ArrayType *array, ApikeySlice *items, Node *escontext)
 				(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
 				 errmsg("array is no set of scopes"),
 				 errdetail("It has one dimension, at most %d elements, and no NULL among them.",
-						   SCOPES_ITEMS_MAX),
+						   APIKEY_GRANTS_MAX),
 				 errhint("Write it as '{calls:read,contacts:*}'.")));
 	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT,
 					  &values, NULL, &count);

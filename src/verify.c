@@ -53,7 +53,7 @@ require_preload(const char *function)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("%s needs the library \"apikey\" to be preloaded",
 						function),
-				 errdetail("Limits and counters live in shared memory, which is set up when the server starts."),
+				 errdetail("Keys are not verified by a server that has not loaded it at its start."),
 				 errhint("Add \"apikey\" to shared_preload_libraries and restart the server.")));
 }
 

@@ -92,6 +92,33 @@ CREATE TRIGGER keep_format_of_keys BEFORE UPDATE ON apikey.kind
     EXECUTE FUNCTION apikey.keep_kind_of_keys();
 COMMENT ON TRIGGER keep_format_of_keys ON apikey.kind IS 'The format of a kind with keys is fixed';
 
+-- What holds for argument db_role holds for a kind's default: the role exists,
+-- is no superuser, and whoever writes the row may SET ROLE to it.
+CREATE FUNCTION apikey.check_kind_role() RETURNS trigger
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    how CONSTANT text := CASE WHEN current_setting('server_version_num')::integer >= 160000 THEN 'SET' ELSE 'MEMBER' END;
+BEGIN
+    IF NEW.installation IS NULL OR TG_OP = 'UPDATE' THEN
+        PERFORM FROM pg_roles r
+            WHERE r.rolname = NEW.db_role AND NOT r.rolsuper AND pg_has_role(current_user, r.oid, how);
+        IF NOT FOUND THEN
+            RAISE EXCEPTION 'role "%" cannot be given to keys', NEW.db_role
+                USING ERRCODE = 'KA403',
+                      DETAIL = 'Column "db_role" must name a role that exists, is no superuser, and to which you may SET ROLE.',
+                      HINT = 'Ask a role that may GRANT it to you.';
+        END IF;
+    END IF;
+    RETURN NEW;
+END
+$$;
+COMMENT ON FUNCTION apikey.check_kind_role() IS 'Trigger: a kind gives out no role that its editor could not take';
+
+CREATE TRIGGER check_role BEFORE INSERT OR UPDATE OF db_role ON apikey.kind
+    FOR EACH ROW WHEN (NEW.db_role IS NOT NULL) EXECUTE FUNCTION apikey.check_kind_role();
+COMMENT ON TRIGGER check_role ON apikey.kind IS 'A kind gives out no role that its editor could not take';
+
 CREATE FUNCTION apikey.refuse_truncate() RETURNS trigger
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$

@@ -4,7 +4,7 @@
 
 CREATE FUNCTION apikey.new_id() RETURNS uuid
     LANGUAGE C VOLATILE PARALLEL SAFE AS 'MODULE_PATHNAME', 'apikey_sql_new_id';
-COMMENT ON FUNCTION apikey.new_id() IS 'A UUID version 7 (RFC 9562): time ordered, 74 random bits';
+COMMENT ON FUNCTION apikey.new_id() IS 'A UUID version 7 (RFC 9562): time ordered, 62 random bits';
 
 CREATE FUNCTION apikey.require_writable(what text) RETURNS void
     LANGUAGE C VOLATILE STRICT AS 'MODULE_PATHNAME', 'apikey_sql_require_writable';

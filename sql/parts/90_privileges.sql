@@ -25,10 +25,10 @@ BEGIN
         WHEN 'issuer' THEN
             functions := '{issue,rotate,alter_key,disable,enable,revoke,revoke_account,find_keys,revoke_leaked,scan_pattern,list_keys}';
         WHEN 'auditor' THEN
-            functions := '{key_status}';
+            functions := '{}';
             readable := views || policy;
         WHEN 'admin' THEN
-            functions := '{verify,explain,issue,rotate,alter_key,disable,enable,revoke,revoke_account,find_keys,revoke_leaked,scan_pattern,list_keys,purge,add_pepper,set_current_pepper,retire_pepper,key_status,grant_access,revoke_access}';
+            functions := '{verify,explain,issue,rotate,alter_key,disable,enable,revoke,revoke_account,find_keys,revoke_leaked,scan_pattern,list_keys,purge,add_pepper,set_current_pepper,retire_pepper,grant_access,revoke_access}';
             readable := views || policy;
             writable := policy;
         WHEN 'anonymous' THEN
@@ -62,7 +62,12 @@ BEGIN
         UNION ALL
         SELECT format(action, 'SELECT', format('TABLE apikey.%I', t), role) FROM unnest(access.readable) t
         UNION ALL
-        SELECT format(action, 'INSERT, UPDATE, DELETE', format('TABLE apikey.%I', t), role) FROM unnest(access.writable) t
+        -- all columns but installation, by which a dump is recognised
+        SELECT format(action, format('INSERT (%1$s), UPDATE (%1$s), DELETE', columns), format('TABLE apikey.%I', t), role)
+            FROM unnest(access.writable) t,
+                 LATERAL (SELECT string_agg(quote_ident(a.attname), ', ') AS columns FROM pg_attribute a
+                          WHERE a.attrelid = ('apikey.' || t)::regclass AND a.attnum > 0 AND NOT a.attisdropped
+                            AND a.attname <> 'installation') c
     LOOP
         EXECUTE wanted;
     END LOOP;

@@ -49,7 +49,6 @@ CREATE ROLE regress_apikey_reader;
 GRANT pg_read_all_data TO regress_apikey_reader;
 SET ROLE regress_apikey_reader;
 SELECT (SELECT count(*) FROM apikey.key) AS keys, (SELECT count(*) FROM apikey.pepper) AS peppers;
-SELECT count(*) > 0 AS views_show_keys, count(*) FILTER (WHERE k::text ~ '\\x[0-9a-f]{16}') AS hashes FROM apikey.keys k;
 RESET ROLE;
 SELECT relname, relrowsecurity AS row_security, (SELECT count(*) FROM pg_policy WHERE polrelid = c.oid) AS policies
 FROM pg_class c WHERE relnamespace = 'apikey'::regnamespace AND relname IN ('key', 'pepper') ORDER BY relname;
@@ -96,7 +95,9 @@ SELECT pg_temp.fails(format('SELECT apikey.verify(%L)', :'key')) AS verify, pg_t
 \echo == an auditor reads
 SET ROLE regress_apikey_auditor;
 SELECT name, status FROM apikey.keys WHERE account = 'privileges-1';
-SELECT action, actor, db_user = current_setting('is_superuser') OR db_user <> '' AS db_user FROM apikey.audit_log WHERE account = 'privileges-1' ORDER BY audit_id;
+SELECT count(*) > 0 AS searched, count(*) FILTER (WHERE k::text ~ '\\x[0-9a-f]{16}') AS with_hash FROM apikey.keys k;
+SELECT count(*) > 0 AS searched, count(*) FILTER (WHERE a::text ~ '\\x[0-9a-f]{16}|digest|lookup|pepper_id') AS with_hash FROM apikey.audit_log a;
+SELECT action, actor, db_user = session_user AS by_this_login FROM apikey.audit_log WHERE account = 'privileges-1' ORDER BY occurred_at, action COLLATE "C";
 SELECT (SELECT count(*) FROM apikey.keys_to_rotate WHERE account = 'privileges-1') AS to_rotate, (SELECT count(*) > 0 FROM apikey.pepper_status) AS peppers, (SELECT count(*) > 0 FROM apikey.kind) AS kinds,
        (SELECT count(*) > 0 FROM apikey.account_policy) AS policies, (SELECT count(*) >= 0 FROM apikey.scope) AS scopes;
 SELECT pg_temp.fails('SELECT * FROM apikey.key') AS key, pg_temp.fails('SELECT * FROM apikey.pepper') AS pepper, pg_temp.fails('UPDATE apikey.kind SET enabled = true') AS kind,
@@ -110,7 +111,7 @@ INSERT INTO apikey.scope (scope) VALUES ('privileges:read');
 SELECT key_id AS made FROM apikey.issue('privileges-3', 'by an admin', '{privileges:read}') \gset
 SELECT apikey.revoke(:'made') AS revoke, apikey.purge('0', account => 'privileges-3') AS purge;
 SELECT apikey.add_pepper() > 0 AS add_pepper;
-SELECT action, object FROM apikey.audit_log WHERE account = 'privileges-3' OR object ~ '^(scope|kind|account_policy) .*privileges' ORDER BY audit_id;
+SELECT action, object FROM apikey.audit_log WHERE account = 'privileges-3' OR object ~ '^(scope|kind|account_policy) .*privileges' ORDER BY occurred_at, action COLLATE "C";
 ROLLBACK;
 SELECT c.call, pg_temp.fails(c.call) AS error FROM (VALUES (1, 'DELETE FROM apikey.audit_log'), (2, $$UPDATE apikey.audit_log SET actor = 'somebody else'$$), (3, 'TRUNCATE apikey.audit_log'),
     (4, $$INSERT INTO apikey.audit_log (action) VALUES ('x')$$), (5, 'SELECT * FROM apikey.key'), (6, 'UPDATE apikey.key SET revoked_at = NULL'), (7, 'SELECT * FROM apikey.pepper'), (8, 'DELETE FROM apikey.pepper'),
@@ -127,7 +128,7 @@ DO $$ DECLARE l text; BEGIN
     FOREACH l IN ARRAY '{verifier,issuer,auditor,admin,anonymous}'::text[] LOOP PERFORM apikey.revoke_access(('regress_apikey_' || l)::name, l); END LOOP; END $$;
 SELECT (SELECT count(*) FROM functions_of) AS functions_left, (SELECT count(*) FROM tables_of WHERE privileges <> '') AS tables_left;
 SELECT action, object, new ->> 'level' AS level FROM apikey.audit_log WHERE object LIKE 'role regress_apikey_%' AND action IN ('grant_access', 'revoke_access')
-    AND object NOT IN ('role regress_apikey_plain') AND occurred_at > now() - interval '1 hour' AND object ~ '(verifier|auditor|admin|anonymous)$' ORDER BY audit_id;
+    AND object NOT IN ('role regress_apikey_plain') AND occurred_at > now() - interval '1 hour' AND object ~ '(verifier|auditor|admin|anonymous)$' ORDER BY occurred_at, action COLLATE "C";
 SELECT c.call, pg_temp.fails('SELECT apikey.' || c.call) AS error FROM (VALUES (1, $$grant_access('regress_apikey_absent', 'verifier')$$), (2, $$grant_access('regress_apikey_plain', 'root')$$), (3, $$grant_access(NULL, 'verifier')$$),
     (4, $$grant_access('regress_apikey_plain', NULL)$$), (5, $$revoke_access('regress_apikey_plain', '')$$), (6, $$grant_access('public', 'admin')$$)) c (n, call) ORDER BY n;
 DROP VIEW functions_of, tables_of;
