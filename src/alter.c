@@ -191,6 +191,35 @@ store_changes(const ApikeyKey *key)
 	return SPI_processed > 0;
 }
 
+PG_FUNCTION_INFO_V1(apikey_sql_keys_exist);
+
+/*
+ * apikey.keys_exist(of_kind, of_pepper) returns boolean
+ *		Are there keys of a kind, or under a pepper, at this very moment?  To
+ *		be called as the owner, with the key table locked against new ones.
+ */
+Datum
+apikey_sql_keys_exist(PG_FUNCTION_ARGS)
+{
+	static ApikeyPlan plan = {
+		.query = "SELECT EXISTS (SELECT FROM apikey.key WHERE kind = $1)"
+		" OR EXISTS (SELECT FROM apikey.key WHERE pepper_id = $2)",
+		.nargs = 2,
+		.types = {TEXTOID, INT4OID},
+	};
+	Datum		values[2] = {PG_GETARG_DATUM(0), PG_GETARG_DATUM(1)};
+	char		nulls[2] = {PG_ARGISNULL(0) ? 'n' : ' ', PG_ARGISNULL(1) ? 'n' : ' '};
+	bool		exist;
+	bool		isnull;
+
+	SPI_connect();
+	apikey_plan_query_latest(&plan, values, nulls);
+	exist = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0],
+									   SPI_tuptable->tupdesc, 1, &isnull));
+	SPI_finish();
+	PG_RETURN_BOOL(exist);
+}
+
 PG_FUNCTION_INFO_V1(apikey_sql_alter_key);
 
 /*

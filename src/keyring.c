@@ -57,7 +57,7 @@ apikey_keyring_parse(const char *text, size_t len,
 					 ApikeyKeyringEntry *entries, int max, int *faulty_line)
 {
 	const char *p = text;
-	const char *text_end = text + len;
+	const char *text_end = len > 0 ? text + len : text;
 	int			count = 0;
 
 	for (*faulty_line = 1; p < text_end; (*faulty_line)++)

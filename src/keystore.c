@@ -82,27 +82,54 @@ note_row(TupleTableSlot *slot, void *arg)
 	return false;
 }
 
+static int
+compare_ids(const void *a, const void *b)
+{
+	int32		x = *(const int32 *) a;
+	int32		y = *(const int32 *) b;
+
+	return (x > y) - (x < y);
+}
+
 /*
- * Do stored keys refer to a pepper whose secret is missing?
+ * Do stored keys refer to a pepper whose secret is missing, or that is gone
+ * altogether?  Looks for keys between the ids of those that are there, once
+ * for each time that the peppers were read.
  */
 static bool
 missing_pepper_matters(Relation rel, const ApikeyPeppers *peppers)
 {
+	static uint64 looked_at = 0;
+	static bool result = false;
+	int32	   *ids;
+	int			count = 1;
+
+	if (peppers->serial != 0 && looked_at == peppers->serial)
+		return result;
+	result = false;
+	ids = palloc((peppers->count + 2) * sizeof(int32));
+	ids[0] = 0;					/* below and above all ids */
 	for (int i = 0; i < peppers->count; i++)
 	{
-		ScanKeyData scan_key;
-		bool		used = false;
-
 		if (peppers->pepper[i].secret != NULL)
-			continue;
-		ScanKeyInit(&scan_key, 1, BTEqualStrategyNumber, F_INT4EQ,
-					Int32GetDatum(peppers->pepper[i].id));
-		apikey_scan(rel, apikey_relation(APIKEY_REL_KEY_PEPPER), &scan_key, 1,
-					note_row, &used);
-		if (used)
-			return true;
+			ids[count++] = peppers->pepper[i].id;
 	}
-	return false;
+	ids[count++] = PG_INT32_MAX;
+	qsort(ids, count, sizeof(int32), compare_ids);
+	for (int i = 1; i < count && !result; i++)
+	{
+		ScanKeyData scan_key[2];
+
+		ScanKeyInit(&scan_key[0], 1, BTGreaterStrategyNumber, F_INT4GT,
+					Int32GetDatum(ids[i - 1]));
+		ScanKeyInit(&scan_key[1], 1, BTLessStrategyNumber, F_INT4LT,
+					Int32GetDatum(ids[i]));
+		apikey_scan(rel, apikey_relation(APIKEY_REL_KEY_PEPPER), scan_key, 2,
+					note_row, &result);
+	}
+	pfree(ids);
+	looked_at = peppers->serial;
+	return result;
 }
 
 ApikeyFind
@@ -129,7 +156,7 @@ apikey_find(const char *text, size_t len, ApikeyKey *key)
 						  key->value + 1, key->null + 1);
 		result = APIKEY_FOUND;
 	}
-	else if (peppers->any_missing && missing_pepper_matters(rel, peppers))
+	else if (missing_pepper_matters(rel, peppers))
 		result = APIKEY_CANNOT_TELL;
 	table_close(rel, AccessShareLock);
 	return result;

@@ -290,8 +290,6 @@ apikey_origin_rule_parse(const char *text, size_t len, ApikeyOrigin *rule)
 		fault = RULE_SINGLE;
 	if (fault != NULL)
 		memset(rule, 0, sizeof(*rule));
-	else if (rule->port == default_port(rule->scheme))
-		rule->port = 0;
 	return fault;
 }
 
@@ -334,13 +332,11 @@ is_subdomain(const char *host, const char *domain)
 bool
 apikey_origin_matches(const ApikeyOrigin *rule, const ApikeyOrigin *origin)
 {
-	int			port = stated_port(rule);
-
 	if (rule->host[0] == '\0' || rule->is_address != origin->is_address)
 		return false;
 	if (rule->scheme[0] != '\0' && strcmp(rule->scheme, origin->scheme) != 0)
 		return false;
-	if (port != 0 && port != stated_port(origin))
+	if (rule->port != 0 && rule->port != stated_port(origin))
 		return false;
 	return strcmp(rule->host, origin->host) == 0 ||
 		(!rule->is_address && is_subdomain(origin->host, rule->host));

@@ -47,8 +47,8 @@ extern bool apikey_origin_parse(const char *text, size_t len,
 
 /*
  * Does the rule admit the origin?  A name covers itself and its subdomains,
- * an address itself only; a scheme or port of the rule must match, the
- * default port of the rule's or origin's scheme counting as given.
+ * an address itself only; a scheme or port of the rule must match, an absent
+ * one matches any.  The default port of the origin's scheme counts as given.
  */
 extern bool apikey_origin_matches(const ApikeyOrigin *rule,
 								  const ApikeyOrigin *origin);

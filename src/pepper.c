@@ -223,7 +223,7 @@ forget_peppers(void)
 static void
 keep_peppers(PepperRows *rows)
 {
-	peppers.any_missing = false;
+	peppers.serial = 0;
 	peppers.pepper = MemoryContextAllocZero(pepper_context,
 											Max(rows->count, 1) * sizeof(ApikeyPepper));
 	secrets = apikey_secret_alloc(Max(rows->count, 1) * APIKEY_PEPPER_LEN);
@@ -246,8 +246,6 @@ keep_peppers(PepperRows *rows)
 				memcpy(secret, row->secret, APIKEY_PEPPER_LEN);
 				row->pepper.secret = secret;
 			}
-			else
-				peppers.any_missing = true;
 			peppers.pepper[peppers.count++] = row->pepper;
 		}
 	}
@@ -261,6 +259,7 @@ apikey_peppers(void)
 	Relation	rel;
 	uint64		generation;
 	TimestampTz reload_time = PgReloadTime;
+	static uint64 serial = 0;
 	bool		keep;
 
 	(void) apikey_relation(APIKEY_REL_PEPPER);
@@ -284,6 +283,7 @@ apikey_peppers(void)
 	{
 		read_generation = generation;
 		read_reload_time = reload_time;
+		peppers.serial = ++serial;
 	}
 	return &peppers;
 }

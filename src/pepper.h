@@ -18,7 +18,7 @@ typedef struct ApikeyPepper
 typedef struct ApikeyPeppers
 {
 	int			count;			/* the current one first */
-	bool		any_missing;
+	uint64		serial;			/* of this reading; 0: not kept */
 	ApikeyPepper *pepper;
 } ApikeyPeppers;
 

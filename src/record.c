@@ -115,7 +115,11 @@ void
 apikey_require_writable(const char *function)
 {
 	if (!XactReadOnly && !RecoveryInProgress())
+	{
+		/* a key shown, and a revocation, must outlast a crash */
+		ForceSyncCommit();
 		return;
+	}
 	ereport(ERROR,
 			(errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
 			 errmsg("cannot execute %s in a read-only transaction", function),

@@ -20,7 +20,10 @@ extern char *apikey_clean(const char *text, size_t len, size_t max);
 /* A UUID version 7 (RFC 9562): microseconds, then 62 random bits. */
 extern void apikey_new_id(pg_uuid_t *id);
 
-/* Raises 25006 in a READ ONLY transaction and on a standby. */
+/*
+ * Raises 25006 in a READ ONLY transaction and on a standby.  Otherwise makes
+ * the commit wait for the disk, also where synchronous_commit is off.
+ */
 extern void apikey_require_writable(const char *function);
 
 /* The actor argument if given, else the setting; NULL if there is neither. */

@@ -101,6 +101,20 @@ apikey_rule_account(ApikeyText account)
 	return pnstrdup(account.data, account.len);
 }
 
+PG_FUNCTION_INFO_V1(apikey_sql_check_account);
+
+/*
+ * apikey.check_account(account) returns void
+ *		Errors: 22023 if it cannot be an account.
+ */
+Datum
+apikey_sql_check_account(PG_FUNCTION_ARGS)
+{
+	(void) apikey_rule_account(apikey_text_argument(fcinfo, 0,
+													APIKEY_ACCOUNT_MAX));
+	PG_RETURN_VOID();
+}
+
 void
 apikey_rules_find(ApikeyRules *rules, const char *account, ApikeyText kind)
 {
@@ -201,8 +215,7 @@ apikey_rule_scopes(const ApikeyRules *rules, bool given, Datum scopes)
 		ApikeySlice *items = apikey_text_array(scopes, "scopes",
 											   4 * APIKEY_GRANTS_MAX, &count);
 
-		value = apikey_scopes_make(items, count,
-								   ERRCODE_INVALID_PARAMETER_VALUE, NULL);
+		value = apikey_scopes_make(items, count, "scopes", NULL);
 	}
 	else if (value == NULL)
 		bad_argument("scopes", "Keys of this kind have no default scopes.",

@@ -118,9 +118,7 @@ apikey_sql_scopes_union(PG_FUNCTION_ARGS)
 		items[count++] = apikey_grants_get(&a, i);
 	for (int i = 0; i < b.count; i++)
 		items[count++] = apikey_grants_get(&b, i);
-	PG_RETURN_POINTER(apikey_scopes_make(items, count,
-										 ERRCODE_INVALID_PARAMETER_VALUE,
-										 NULL));
+	PG_RETURN_POINTER(apikey_scopes_make(items, count, NULL, NULL));
 }
 
 PG_FUNCTION_INFO_V1(apikey_sql_scopes_difference);
@@ -139,9 +137,7 @@ apikey_sql_scopes_difference(PG_FUNCTION_ARGS)
 		if (!apikey_grants_contain(&b, grant.data, grant.len))
 			items[count++] = grant;
 	}
-	PG_RETURN_POINTER(apikey_scopes_make(items, count,
-										 ERRCODE_INVALID_PARAMETER_VALUE,
-										 NULL));
+	PG_RETURN_POINTER(apikey_scopes_make(items, count, NULL, NULL));
 }
 
 PG_FUNCTION_INFO_V1(apikey_sql_is_grant);

@@ -48,9 +48,11 @@ apikey_scopes_open(const struct varlena *value)
  * repeated in the error: its place in the list has to do.
  */
 struct varlena *
-apikey_scopes_make(ApikeySlice *items, int count, int sqlstate,
+apikey_scopes_make(ApikeySlice *items, int count, const char *argument,
 				   Node *escontext)
 {
+	int			sqlstate = argument ? ERRCODE_INVALID_PARAMETER_VALUE :
+		ERRCODE_INVALID_TEXT_REPRESENTATION;
 	struct varlena *value;
 	size_t		size;
 
@@ -62,6 +64,7 @@ apikey_scopes_make(ApikeySlice *items, int count, int sqlstate,
 		if (fault != NULL)
 			ereturn(escontext, NULL,
 					(errcode(sqlstate),
+					 argument ? errmsg("invalid value for argument \"%s\"", argument) :
 					 errmsg("invalid scope"),
 					 errdetail("Element %d: %s.", i + 1, fault),
 					 errhint("Scopes look like calls:read, calls:* or *; parts are letters, digits, _ . and -.")));
@@ -70,6 +73,7 @@ apikey_scopes_make(ApikeySlice *items, int count, int sqlstate,
 	if (count > APIKEY_GRANTS_MAX)
 		ereturn(escontext, NULL,
 				(errcode(sqlstate),
+				 argument ? errmsg("invalid value for argument \"%s\"", argument) :
 				 errmsg("too many scopes"),
 				 errdetail("A set has at most %d grants.", APIKEY_GRANTS_MAX),
 				 errhint("Grant a whole resource, such as calls:*.")));
@@ -285,7 +289,7 @@ items_of_text(char *text, ApikeySlice *items, Node *escontext)
 		ereturn(escontext, -1,
 				(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
 				 errmsg("invalid list of scopes"),
-				 errdetail("%s.", reason),
+				 errdetail("The list is faulty: %s.", reason),
 				 errhint("Separate scopes by blanks or single commas.")));
 	return count;
 }
@@ -306,8 +310,7 @@ scopes_of_text(char *text, Node *escontext)
 	count = items_of_text(text, items, escontext);
 	if (count < 0)
 		return NULL;
-	return apikey_scopes_make(items, count,
-							  ERRCODE_INVALID_TEXT_REPRESENTATION, escontext);
+	return apikey_scopes_make(items, count, NULL, escontext);
 }
 
 static char *
@@ -390,9 +393,7 @@ apikey_sql_scopes_from_array(PG_FUNCTION_ARGS)
 	ApikeySlice *items = palloc(SCOPES_ITEMS_MAX * sizeof(ApikeySlice));
 	int			count = items_of_array(PG_GETARG_ARRAYTYPE_P(0), items, NULL);
 
-	PG_RETURN_POINTER(apikey_scopes_make(items, count,
-										 ERRCODE_INVALID_TEXT_REPRESENTATION,
-										 NULL));
+	PG_RETURN_POINTER(apikey_scopes_make(items, count, NULL, NULL));
 }
 
 PG_FUNCTION_INFO_V1(apikey_sql_scopes_to_array);
@@ -411,9 +412,7 @@ apikey_sql_scopes_from_jsonb(PG_FUNCTION_ARGS)
 	ApikeySlice *items = palloc(SCOPES_ITEMS_MAX * sizeof(ApikeySlice));
 	int			count = items_of_jsonb(PG_GETARG_JSONB_P(0), items, NULL);
 
-	PG_RETURN_POINTER(apikey_scopes_make(items, count,
-										 ERRCODE_INVALID_TEXT_REPRESENTATION,
-										 NULL));
+	PG_RETURN_POINTER(apikey_scopes_make(items, count, NULL, NULL));
 }
 
 PG_FUNCTION_INFO_V1(apikey_sql_scopes_to_jsonb);

@@ -14,11 +14,12 @@ extern ApikeyGrants apikey_scopes_open(const struct varlena *value);
 
 /*
  * Make a value of grants that need not be sorted or unique.  A grant that is
- * not well-formed, or too many of them, is an error of the given SQLSTATE
- * (soft if escontext allows; then NULL).
+ * not well-formed, or too many of them, is an error: 22023 about the argument,
+ * or without one 22P02 (soft if escontext allows; then NULL).
  */
 extern struct varlena *apikey_scopes_make(ApikeySlice *items, int count,
-										  int sqlstate, struct Node *escontext);
+										  const char *argument,
+										  struct Node *escontext);
 
 /* The same as a text[]. */
 extern Datum apikey_slices_to_array(const ApikeySlice *items, int count);

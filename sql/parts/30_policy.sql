@@ -18,7 +18,7 @@ CREATE TABLE apikey.kind (
     mask_head integer NOT NULL DEFAULT 3
         CONSTRAINT kind_mask_head_is_not_negative CHECK (mask_head >= 0),
     mask_gap text NOT NULL DEFAULT '...'
-        CONSTRAINT kind_mask_gap_is_short_and_plain CHECK (octet_length(mask_gap) <= 32 AND mask_gap !~ '[[:cntrl:]"\\]'),
+        CONSTRAINT kind_mask_gap_is_short_and_plain CHECK (octet_length(mask_gap) <= 32 AND mask_gap !~ '[\u0001-\u001f\u007f"\\]'),
     mask_tail integer NOT NULL DEFAULT 4
         CONSTRAINT kind_mask_tail_is_not_negative CHECK (mask_tail >= 0),
     default_scopes apikey.scopes,
@@ -55,7 +55,7 @@ COMMENT ON COLUMN apikey.kind.installation IS 'Bookkeeping for restores; leave a
 CREATE TABLE apikey.account_policy (
     account text PRIMARY KEY
         CONSTRAINT account_policy_account_is_1_to_255_bytes_without_control_characters
-        CHECK (octet_length(account) BETWEEN 1 AND 255 AND account !~ '[[:cntrl:]]'),
+        CHECK (octet_length(account) BETWEEN 1 AND 255 AND account !~ '[\u0001-\u001f\u007f]'),
     api_enabled boolean,
     allowed_scopes apikey.scopes,
     max_keys integer

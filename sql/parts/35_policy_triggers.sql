@@ -69,7 +69,7 @@ BEGIN
         RETURN OLD;
     END IF;
     LOCK TABLE apikey.key IN SHARE MODE;
-    IF NOT EXISTS (SELECT FROM apikey.key k WHERE k.kind = OLD.kind) THEN
+    IF NOT apikey.keys_exist(OLD.kind, NULL) THEN
         IF TG_OP = 'UPDATE' THEN
             RETURN NEW;
         END IF;

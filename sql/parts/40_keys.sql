@@ -119,6 +119,12 @@ CREATE FUNCTION apikey.add_pepper() RETURNS integer
     LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'apikey_sql_add_pepper';
 COMMENT ON FUNCTION apikey.add_pepper() IS 'Adds a pepper: a random one, or the next one of the file apikey.pepper_file; returns its id';
 
+-- Whatever the isolation level: what a snapshot of the past shows is no reason
+-- to remove what a key needs.
+CREATE FUNCTION apikey.keys_exist(of_kind text, of_pepper integer) RETURNS boolean
+    LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'apikey_sql_keys_exist';
+COMMENT ON FUNCTION apikey.keys_exist(text, integer) IS 'Are there keys of a kind, or under a pepper, at this very moment?';
+
 CREATE FUNCTION apikey.set_current_pepper(id integer) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -149,7 +155,7 @@ BEGIN
         RAISE EXCEPTION 'pepper % does not exist', coalesce(id::text, 'NULL')
             USING ERRCODE = '22023', DETAIL = 'Argument "id" must name a row of apikey.pepper_status.',
                   HINT = 'Look at apikey.pepper_status.';
-    ELSIF EXISTS (SELECT FROM apikey.key k WHERE k.pepper_id = id) THEN
+    ELSIF apikey.keys_exist(NULL, id) THEN
         RAISE EXCEPTION 'pepper % is in use', id
             USING ERRCODE = 'KA409', DETAIL = 'Keys are stored under it and could not be verified without it.',
                   HINT = 'apikey.pepper_status counts them; rotate, revoke and purge them first.';

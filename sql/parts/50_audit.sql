@@ -10,6 +10,10 @@ CREATE FUNCTION apikey.require_writable(what text) RETURNS void
     LANGUAGE C VOLATILE STRICT AS 'MODULE_PATHNAME', 'apikey_sql_require_writable';
 COMMENT ON FUNCTION apikey.require_writable(text) IS 'Raises 25006 in a READ ONLY transaction and on a standby';
 
+CREATE FUNCTION apikey.check_account(account text) RETURNS void
+    LANGUAGE C IMMUTABLE AS 'MODULE_PATHNAME', 'apikey_sql_check_account';
+COMMENT ON FUNCTION apikey.check_account(text) IS 'Raises 22023 for what cannot be an account';
+
 CREATE FUNCTION apikey.acting_as(actor text) RETURNS text
     LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'apikey_sql_acting_as';
 COMMENT ON FUNCTION apikey.acting_as(text) IS 'Sets apikey.actor until the calling function returns; NULL leaves it as it is';
@@ -72,8 +76,8 @@ CREATE FUNCTION apikey.audit_key() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    was jsonb := to_jsonb(OLD);
-    new_row jsonb := CASE TG_OP WHEN 'UPDATE' THEN to_jsonb(NEW) END;
+    was jsonb := to_jsonb(OLD) || jsonb_build_object('scopes', OLD.scopes::jsonb);
+    new_row jsonb := CASE TG_OP WHEN 'UPDATE' THEN to_jsonb(NEW) || jsonb_build_object('scopes', NEW.scopes::jsonb) END;
     event text := CASE
         WHEN TG_OP = 'DELETE' THEN 'purge'
         WHEN NEW.rotated_to IS DISTINCT FROM OLD.rotated_to THEN 'rotate'

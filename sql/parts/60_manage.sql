@@ -153,12 +153,7 @@ DECLARE
     revoked bigint;
 BEGIN
     PERFORM apikey.require_writable('apikey.revoke_account');
-    PERFORM apikey.acting_as(actor);
-    IF account IS NULL THEN
-        RAISE EXCEPTION 'account must not be null'
-            USING ERRCODE = '22023', DETAIL = 'Argument "account" names the account whose keys are to end.',
-                  HINT = 'apikey.keys lists keys with their accounts.';
-    END IF;
+    PERFORM apikey.acting_as(actor), apikey.check_account(account);
     UPDATE apikey.key t
         SET revoked_at = clock_timestamp(), revoked_by = apikey.actor(), revoke_reason = apikey.clean_text(reason, 255)
         WHERE t.account = revoke_account.account
@@ -177,9 +172,9 @@ DECLARE
     purged bigint;
 BEGIN
     PERFORM apikey.require_writable('apikey.purge');
-    PERFORM apikey.acting_as(actor);
-    IF older_than IS NULL OR older_than < '0' THEN
-        RAISE EXCEPTION 'older_than must not be null or negative'
+    PERFORM apikey.acting_as(actor), CASE WHEN account IS NOT NULL THEN apikey.check_account(account) END;
+    IF older_than IS NULL OR older_than NOT BETWEEN '0' AND '1000 years' THEN
+        RAISE EXCEPTION 'older_than must not be null, negative or more than 1000 years'
             USING ERRCODE = '22023', DETAIL = 'Argument "older_than" says how long ago keys must have ended.',
                   HINT = 'For example apikey.purge(''2 years'').';
     END IF;
@@ -232,7 +227,7 @@ BEGIN
         FROM apikey.kind k, LATERAL (SELECT k.body_length + CASE WHEN k.checksum THEN 6 ELSE 0 END AS digits) d
         WHERE k.kind = scan_pattern.kind;
     IF pattern IS NULL THEN
-        RAISE EXCEPTION 'kind "%" does not exist', kind
+        RAISE EXCEPTION 'this kind does not exist'
             USING ERRCODE = '22023', DETAIL = 'Argument "kind" must name a row of apikey.kind.',
                   HINT = 'SELECT kind FROM apikey.kind lists them.';
     END IF;

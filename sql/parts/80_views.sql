@@ -37,12 +37,7 @@ CREATE FUNCTION apikey.list_keys(account text, actor text DEFAULT NULL) RETURNS 
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    PERFORM apikey.acting_as(actor);
-    IF account IS NULL THEN
-        RAISE EXCEPTION 'account must not be null'
-            USING ERRCODE = '22023', DETAIL = 'Argument "account" names the account whose keys are to be listed.',
-                  HINT = 'apikey.keys lists the keys of all accounts.';
-    END IF;
+    PERFORM apikey.acting_as(actor), apikey.check_account(account);
     RETURN QUERY SELECT * FROM apikey.keys k WHERE k.account = list_keys.account ORDER BY k.created_at, k.key_id;
 END
 $$;

@@ -34,7 +34,7 @@ BEGIN
         WHEN 'anonymous' THEN
             functions := '{}';
         ELSE
-            RAISE EXCEPTION 'access level "%" does not exist', level
+            RAISE EXCEPTION 'this level of access does not exist'
                 USING ERRCODE = '22023', DETAIL = 'Argument "level" must be one of the levels of access.',
                       HINT = 'Levels are verifier, issuer, auditor, admin and anonymous.';
     END CASE;
@@ -50,10 +50,11 @@ DECLARE
     wanted text;
     action CONSTANT text := CASE WHEN is_grant THEN 'GRANT %s ON %s TO %I' ELSE 'REVOKE %s ON %s FROM %I' END;
 BEGIN
-    IF role IS NULL OR level IS NULL OR NOT EXISTS (SELECT FROM pg_roles r WHERE r.rolname = role) THEN
-        RAISE EXCEPTION 'role "%" does not exist', coalesce(role::text, 'NULL')
-            USING ERRCODE = '22023', DETAIL = 'Argument "role" must name a role, and "level" a level of access.',
-                  HINT = 'Levels are verifier, issuer, auditor, admin and anonymous.';
+    PERFORM apikey.require_writable(CASE WHEN is_grant THEN 'apikey.grant_access' ELSE 'apikey.revoke_access' END);
+    IF NOT EXISTS (SELECT FROM pg_roles r WHERE r.rolname = role) THEN
+        RAISE EXCEPTION 'this role does not exist'
+            USING ERRCODE = '22023', DETAIL = 'Argument "role" must name a role.',
+                  HINT = 'Make it with CREATE ROLE first.';
     END IF;
     access := apikey.access_level(level);
     FOR wanted IN
