@@ -93,20 +93,19 @@ compare_ids(const void *a, const void *b)
 
 /*
  * Do stored keys refer to a pepper whose secret is missing, or that is gone
- * altogether?  Looks for keys between the ids of those that are there, once
- * for each time that the peppers were read.
+ * altogether?  Looks for keys between the ids of those that are there, and
+ * having found none, not again until the peppers are read anew.
  */
 static bool
 missing_pepper_matters(Relation rel, const ApikeyPeppers *peppers)
 {
-	static uint64 looked_at = 0;
-	static bool result = false;
+	static uint64 found_none = 0;	/* in that reading of the peppers */
+	bool		result = false;
 	int32	   *ids;
 	int			count = 1;
 
-	if (peppers->serial != 0 && looked_at == peppers->serial)
-		return result;
-	result = false;
+	if (peppers->serial != 0 && found_none == peppers->serial)
+		return false;
 	ids = palloc((peppers->count + 2) * sizeof(int32));
 	ids[0] = 0;					/* below and above all ids */
 	for (int i = 0; i < peppers->count; i++)
@@ -128,7 +127,8 @@ missing_pepper_matters(Relation rel, const ApikeyPeppers *peppers)
 					note_row, &result);
 	}
 	pfree(ids);
-	looked_at = peppers->serial;
+	if (!result)
+		found_none = peppers->serial;
 	return result;
 }
 

@@ -336,7 +336,7 @@ apikey_origin_matches(const ApikeyOrigin *rule, const ApikeyOrigin *origin)
 		return false;
 	if (rule->scheme[0] != '\0' && strcmp(rule->scheme, origin->scheme) != 0)
 		return false;
-	if (rule->port != 0 && rule->port != stated_port(origin))
+	if (rule->port != 0 && rule->port != origin->port)
 		return false;
 	return strcmp(rule->host, origin->host) == 0 ||
 		(!rule->is_address && is_subdomain(origin->host, rule->host));

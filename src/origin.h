@@ -22,9 +22,8 @@ typedef struct ApikeyOrigin
 	char		host[APIKEY_HOST_MAX + 1];	/* lower case, no trailing dot;
 											 * IPv6 in RFC 5952 text, no
 											 * brackets */
-	int			port;			/* 0 if absent; the default port of scheme
-								 * http, https, ws or wss is 0 in a rule and
-								 * always filled in in an Origin */
+	int			port;			/* 0 if absent; in an Origin with scheme http,
+								 * https, ws or wss its default */
 	bool		is_address;		/* host is an IPv4 or IPv6 address */
 } ApikeyOrigin;
 

@@ -146,7 +146,7 @@ my @fails = (
 	'SELECT apikey.alter_key(:dead_id, name => :k)', 'SELECT apikey.alter_key(:uuid_of_nobody, name => :k)',
 	'SELECT apikey.revoke(:uuid_of_nobody, :k)', 'SELECT apikey.revoke(:off_id, :k, account => :k)',
 	'SELECT apikey.enable(:dead_id, :k)', 'SELECT key FROM apikey.rotate(:dead_id, actor => :k)',
-	'SELECT key FROM apikey.rotate(:uuid_of_nobody, account => :k)', 
+	'SELECT key FROM apikey.rotate(:uuid_of_nobody, account => :k)',
 	"SELECT apikey.purge('-1 day', :k, :k)",
 	'SELECT apikey.find_keys(NULL::text) FROM apikey.find_keys(:doc) WHERE 1 / 0 > 0',
 	# Plans of nested statements show constants: there the operator must not
