@@ -12,11 +12,25 @@
 #include "crypto.h"
 #include "notify.h"
 #include "settings.h"
+#include "shmem.h"
 #include "verify.h"
+#include "worker.h"
 
 APIKEY_MODULE_MAGIC;
 
 bool		apikey_preloaded = false;
+
+void
+apikey_require_preload(const char *function)
+{
+	if (!apikey_preloaded)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("%s needs the library \"apikey\" to be preloaded",
+						function),
+				 errdetail("Keys are not verified by a server that has not loaded it at its start."),
+				 errhint("Add \"apikey\" to shared_preload_libraries and restart the server.")));
+}
 
 void		_PG_init(void);
 
@@ -35,4 +49,9 @@ _PG_init(void)
 	apikey_catalog_init();
 	apikey_notify_init();
 	apikey_verify_init();
+	if (apikey_preloaded)
+	{
+		apikey_shmem_init();
+		apikey_worker_init();
+	}
 }

@@ -32,5 +32,6 @@
 
 /* apikey.c: was the library in shared_preload_libraries? */
 extern bool apikey_preloaded;
+extern void apikey_require_preload(const char *function);	/* else 55000 */
 
 #endif							/* APIKEY_H */

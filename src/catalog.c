@@ -44,6 +44,7 @@ static const char *const relation_names[APIKEY_NRELATIONS] = {
 	[APIKEY_REL_ACCOUNT_POLICY] = "account_policy",
 	[APIKEY_REL_ACCOUNT_POLICY_PKEY] = "account_policy_pkey",
 	[APIKEY_REL_PEPPER] = "pepper",
+	[APIKEY_REL_SECRET] = "secret",
 	[APIKEY_REL_AUDIT_LOG] = "audit_log",
 };
 
@@ -58,6 +59,7 @@ static Oid	relation_oids[APIKEY_NRELATIONS];
 static Oid	type_oids[APIKEY_NTYPES];
 static uint64 policy_generation = 1;
 static uint64 pepper_generation = 1;
+static uint64 secret_generation = 1;
 
 /*
  * An invalidation message arrived for a relation, or (InvalidOid) for all.
@@ -70,6 +72,7 @@ relation_changed(Datum arg, Oid relid)
 		numbers_known = false;
 		policy_generation++;
 		pepper_generation++;
+		secret_generation++;
 		return;
 	}
 	for (int i = 0; i < APIKEY_NRELATIONS; i++)
@@ -79,6 +82,8 @@ relation_changed(Datum arg, Oid relid)
 		numbers_known = false;
 		if (i == APIKEY_REL_PEPPER)
 			pepper_generation++;
+		else if (i == APIKEY_REL_SECRET)
+			secret_generation++;
 		else if (i == APIKEY_REL_KIND || i == APIKEY_REL_SCOPE ||
 				 i == APIKEY_REL_ACCOUNT_POLICY)
 			policy_generation++;
@@ -101,6 +106,12 @@ uint64
 apikey_pepper_generation(void)
 {
 	return pepper_generation;
+}
+
+uint64
+apikey_secret_generation(void)
+{
+	return secret_generation;
 }
 
 /*
@@ -137,6 +148,7 @@ learn_numbers(void)
 	{
 		policy_generation++;
 		pepper_generation++;
+		secret_generation++;
 	}
 	memcpy(relation_oids, relations, sizeof(relations));
 	memcpy(type_oids, types, sizeof(types));

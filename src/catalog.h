@@ -23,6 +23,7 @@ typedef enum ApikeyRelation
 	APIKEY_REL_ACCOUNT_POLICY,
 	APIKEY_REL_ACCOUNT_POLICY_PKEY, /* index on (account) */
 	APIKEY_REL_PEPPER,
+	APIKEY_REL_SECRET,
 	APIKEY_REL_AUDIT_LOG
 } ApikeyRelation;
 
@@ -47,12 +48,13 @@ extern Oid	apikey_type(ApikeyType which);
 extern TupleDesc apikey_type_desc(ApikeyType which);
 
 /*
- * Grow when a policy table (kind, scope, account_policy), or the pepper
- * table, changed.  Read before taking the snapshot with which a cache is
- * filled; a cache filled under an older generation is stale.
+ * Grow when a policy table (kind, scope, account_policy), the pepper table,
+ * or the table of fixed secrets changed.  Read before taking the snapshot with
+ * which a cache is filled; a cache filled under an older generation is stale.
  */
 extern uint64 apikey_policy_generation(void);
 extern uint64 apikey_pepper_generation(void);
+extern uint64 apikey_secret_generation(void);
 
 /*
  * Will every change of this table reach us as an invalidation?  Only while

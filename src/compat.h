@@ -19,6 +19,9 @@
 #include "varatt.h"
 #endif
 
+/* For files that are read by the same server version only */
+#define APIKEY_SERVER_VERSION	PG_VERSION_NUM
+
 /* Module identity carries name and version from 18 on. */
 #if PG_VERSION_NUM >= 180000
 #define APIKEY_MODULE_MAGIC \

@@ -43,6 +43,20 @@ apikey_fingerprint(unsigned char fingerprint[APIKEY_DIGEST_LEN],
 							  sizeof(purpose), pepper, APIKEY_PEPPER_LEN);
 }
 
+uint64_t
+apikey_short_hash(const void *data, size_t len,
+				  const unsigned char key[APIKEY_SHORT_KEY_LEN])
+{
+	unsigned char bytes[crypto_shorthash_BYTES];
+	uint64_t	hash = 0;
+
+	(void) crypto_shorthash(bytes, data, len, key);
+	/* least significant byte first, as SipHash is defined */
+	for (int i = crypto_shorthash_BYTES - 1; i >= 0; i--)
+		hash = hash << 8 | bytes[i];
+	return hash;
+}
+
 bool
 apikey_equal(const void *a, const void *b, size_t len)
 {

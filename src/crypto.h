@@ -12,6 +12,7 @@
 
 #define APIKEY_DIGEST_LEN	32
 #define APIKEY_PEPPER_LEN	32
+#define APIKEY_SHORT_KEY_LEN	16
 
 /* Before anything else; false if libsodium cannot be used safely. */
 extern bool apikey_crypto_init(void);
@@ -27,6 +28,13 @@ extern void apikey_digest(unsigned char digest[APIKEY_DIGEST_LEN],
 /* A pepper's fingerprint: recognises it, tells nothing about it. */
 extern void apikey_fingerprint(unsigned char fingerprint[APIKEY_DIGEST_LEN],
 							   const unsigned char pepper[APIKEY_PEPPER_LEN]);
+
+/*
+ * SipHash-2-4 of some bytes, the same on every machine.  Without the key its
+ * values cannot be foreseen; too short to authenticate anything.
+ */
+extern uint64_t apikey_short_hash(const void *data, size_t len,
+								  const unsigned char key[APIKEY_SHORT_KEY_LEN]);
 
 /* Equal? In constant time. */
 extern bool apikey_equal(const void *a, const void *b, size_t len);

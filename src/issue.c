@@ -21,6 +21,7 @@
 #include "utils/inet.h"
 #include "utils/timestamp.h"
 
+#include "address.h"
 #include "apikey.h"
 #include "audit.h"
 #include "catalog.h"
@@ -127,6 +128,7 @@ make_text(NewKey *key, const ApikeyKind *kind)
 	size_t		have = 0;
 	bytea	   *digest = palloc(VARHDRSZ + APIKEY_DIGEST_LEN);
 
+	apikey_address_secret_ensure();
 	while (have < kind->format.body_length)
 	{
 		apikey_random(random, sizeof(random));

@@ -73,6 +73,10 @@ apikey_clean(const char *text, size_t len, size_t max)
 
 		if (c < 0x20 || c == 0x7f)
 			appendStringInfo(&clean, "\\x%02x", c);
+		else if (c == 0xc2 && GetDatabaseEncoding() == PG_UTF8 &&
+				 i + 1 < masked.len && (unsigned char) masked.data[i + 1] < 0xa0)
+			appendStringInfo(&clean, "\\x%02x",
+							 (unsigned char) masked.data[++i]);	/* C1 control */
 		else
 			appendStringInfoChar(&clean, c);
 	}

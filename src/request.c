@@ -132,6 +132,7 @@ apikey_request_read(ApikeyRequest *request, ApikeyPolicy *policy,
 {
 	ApikeyText	text;
 
+	request->fcinfo = fcinfo;
 	request->key = apikey_text_argument(fcinfo, ARG_KEY, APIKEY_TOKEN_MAX);
 	read_required(request, fcinfo);
 

@@ -37,6 +37,9 @@ typedef struct ApikeyRequest
 	const ApikeyKind *kinds[APIKEY_KINDS_MAX];
 	bool		sessions_allowed;	/* "session" was among the kinds */
 	int32		cost;
+
+	/* what is kept of a refused request; read when it is refused */
+	FunctionCallInfo fcinfo;
 } ApikeyRequest;
 
 /*

@@ -14,6 +14,7 @@
 
 #include "apikey.h"
 #include "catalog.h"
+#include "count.h"
 #include "compat.h"
 #include "decide.h"
 #include "scopes.h"
@@ -44,18 +45,6 @@ static struct
 	int32		vl_len_;
 	uint32		header;
 }			no_metadata;
-
-static void
-require_preload(const char *function)
-{
-	if (!apikey_preloaded)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("%s needs the library \"apikey\" to be preloaded",
-						function),
-				 errdetail("Keys are not verified by a server that has not loaded it at its start."),
-				 errhint("Add \"apikey\" to shared_preload_libraries and restart the server.")));
-}
 
 /*
  * Columns that only a known key has.
@@ -136,10 +125,11 @@ verify(FunctionCallInfo fcinfo, bool ip_is_inet)
 	ApikeyDecision decision;
 	ApikeyPolicy *policy;
 
-	require_preload("apikey.verify()");
+	apikey_require_preload("apikey.verify()");
 	policy = apikey_policy();
 	apikey_request_read(&request, policy, fcinfo, ip_is_inet);
 	apikey_decide(&decision, &request, policy, NULL);
+	apikey_count_verify(&decision);
 	return verdict_datum(&decision);
 }
 
@@ -198,7 +188,7 @@ apikey_sql_explain(PG_FUNCTION_ARGS)
 	ApikeyPolicy *policy;
 	Explanation explanation = {.trace.note = note_step};
 
-	require_preload("apikey.explain()");
+	apikey_require_preload("apikey.explain()");
 	InitMaterializedSRF(fcinfo, 0);
 	explanation.result = (ReturnSetInfo *) fcinfo->resultinfo;
 	policy = apikey_policy();

@@ -169,7 +169,7 @@ CREATE FUNCTION apikey.purge(older_than interval, account text DEFAULT NULL, act
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    purged bigint;
+    purged uuid[];
 BEGIN
     PERFORM apikey.require_writable('apikey.purge');
     PERFORM apikey.acting_as(actor), CASE WHEN account IS NOT NULL THEN apikey.check_account(account) END;
@@ -178,14 +178,19 @@ BEGIN
             USING ERRCODE = '22023', DETAIL = 'Argument "older_than" says how long ago keys must have ended.',
                   HINT = 'For example apikey.purge(''2 years'').';
     END IF;
-    DELETE FROM apikey.key t
+    WITH gone AS (
+        DELETE FROM apikey.key t
         WHERE least(t.revoked_at, t.expires_at) < clock_timestamp() - older_than
-          AND (purge.account IS NULL OR t.account = purge.account);
-    GET DIAGNOSTICS purged = ROW_COUNT;
-    RETURN purged;
+          AND (purge.account IS NULL OR t.account = purge.account)
+        RETURNING t.key_id)
+    SELECT array_agg(g.key_id ORDER BY g.key_id) INTO purged FROM gone g;
+    IF keep_usage IS NOT TRUE THEN
+        PERFORM apikey.forget_usage(purged);
+    END IF;
+    RETURN coalesce(cardinality(purged), 0);
 END
 $$;
-COMMENT ON FUNCTION apikey.purge(interval, text, text, boolean) IS 'Removes keys revoked or expired longer ago; their audit rows stay';
+COMMENT ON FUNCTION apikey.purge(interval, text, text, boolean) IS 'Removes keys revoked or expired longer ago, and their usage unless keep_usage; audit rows stay';
 
 --
 -- Leaks

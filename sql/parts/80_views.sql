@@ -22,7 +22,7 @@ CREATE VIEW apikey.keys WITH (security_barrier) AS
            k.revoked_at,
            k.revoked_by,
            k.revoke_reason,
-           NULL::timestamptz AS last_used_at,
+           (SELECT max(u.last_used_at) FROM apikey.key_use u WHERE u.key_id = k.key_id) AS last_used_at,
            k.db_role,
            coalesce(k.metadata, '{}') AS metadata,
            k.rotated_from,

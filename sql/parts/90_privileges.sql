@@ -7,6 +7,7 @@
 
 -- Secrets stay out of reach of pg_read_all_data too: no policy, no rows.
 ALTER TABLE apikey.pepper ENABLE ROW LEVEL SECURITY;
+ALTER TABLE apikey.secret ENABLE ROW LEVEL SECURITY;
 ALTER TABLE apikey.key ENABLE ROW LEVEL SECURITY;
 
 -- The names behind each level; functions are granted with all their overloads.
@@ -15,20 +16,20 @@ CREATE FUNCTION apikey.access_level(level text, OUT functions text[], OUT readab
 AS $$
 DECLARE
     policy CONSTANT text[] := '{kind,account_policy,scope}';
-    views CONSTANT text[] := '{keys,audit_log,keys_to_rotate,pepper_status}';
+    views CONSTANT text[] := '{keys,audit_log,keys_to_rotate,pepper_status,usage_hourly,usage_daily,key_usage,account_usage,recent_errors,stats,stats_by_code,guesses}';
 BEGIN
     readable := '{}';
     writable := '{}';
     CASE level
         WHEN 'verifier' THEN
-            functions := '{verify,explain}';
+            functions := '{verify,explain,record}';
         WHEN 'issuer' THEN
             functions := '{issue,rotate,alter_key,disable,enable,revoke,revoke_account,find_keys,revoke_leaked,scan_pattern,list_keys}';
         WHEN 'auditor' THEN
-            functions := '{}';
+            functions := '{usage_report,cardinality,sketch_agg,sketch_union,sketch_union_agg,stats_now,code_counts,guesses_now}';
             readable := views || policy;
         WHEN 'admin' THEN
-            functions := '{verify,explain,issue,rotate,alter_key,disable,enable,revoke,revoke_account,find_keys,revoke_leaked,scan_pattern,list_keys,purge,add_pepper,set_current_pepper,retire_pepper,grant_access,revoke_access}';
+            functions := '{verify,explain,record,flush_usage,reset_stats,stats_now,code_counts,guesses_now,issue,rotate,alter_key,disable,enable,revoke,revoke_account,find_keys,revoke_leaked,scan_pattern,list_keys,purge,add_pepper,set_current_pepper,retire_pepper,usage_report,cardinality,sketch_agg,sketch_union,sketch_union_agg,grant_access,revoke_access}';
             readable := views || policy;
             writable := policy;
         WHEN 'anonymous' THEN
@@ -112,13 +113,26 @@ GRANT EXECUTE ON FUNCTION
     apikey.scope_query_recv(internal), apikey.scope_query_send(apikey.scope_query),
     apikey.satisfies(apikey.scopes, text), apikey.satisfies_query(apikey.scopes, apikey.scope_query),
     apikey.satisfied_by(apikey.scope_query, apikey.scopes), apikey.missing_scopes(apikey.scopes, text),
-    apikey.is_grant(text)
+    apikey.is_grant(text),
+    apikey.sketch_in(cstring), apikey.sketch_out(apikey.sketch),
+    apikey.sketch_recv(internal), apikey.sketch_send(apikey.sketch)
     TO PUBLIC;
 
--- Content that pg_dump takes along (apikey.installation is left out on purpose)
+-- The counters of this server are for whoever watches it.
+GRANT SELECT ON apikey.stats, apikey.stats_by_code, apikey.guesses TO pg_monitor;
+GRANT EXECUTE ON FUNCTION apikey.stats_now(), apikey.code_counts(), apikey.guesses_now() TO pg_monitor;
+
+-- Content that pg_dump takes along (apikey.installation and apikey.flush_state are
+-- left out on purpose).  Partitioned tables hold nothing themselves; of their
+-- partitions only the default ones are members.
 SELECT pg_catalog.pg_extension_config_dump('apikey.kind', '');
 SELECT pg_catalog.pg_extension_config_dump('apikey.account_policy', '');
 SELECT pg_catalog.pg_extension_config_dump('apikey.scope', '');
 SELECT pg_catalog.pg_extension_config_dump('apikey.pepper', '');
+SELECT pg_catalog.pg_extension_config_dump('apikey.secret', '');
 SELECT pg_catalog.pg_extension_config_dump('apikey.key', '');
 SELECT pg_catalog.pg_extension_config_dump('apikey.audit_log', '');
+SELECT pg_catalog.pg_extension_config_dump('apikey.usage_hour_default', '');
+SELECT pg_catalog.pg_extension_config_dump('apikey.usage_day_default', '');
+SELECT pg_catalog.pg_extension_config_dump('apikey.key_use', '');
+SELECT pg_catalog.pg_extension_config_dump('apikey.recent_error', '');

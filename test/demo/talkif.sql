@@ -148,7 +148,25 @@ FROM apikey.verify(:'key', 'calls:read', '203.0.113.42');
 \echo 'which are the same as for a key that never was.'
 \echo
 
-\echo '==== 8. What is left ====================================================='
+\echo '==== 8. Who used what ===================================================='
+\echo
+\echo 'Every call was counted, in memory; a worker writes it to tables each second.'
+\echo 'How requests end can be told too:'
+\echo
+\set ECHO queries
+SELECT apikey.record(:'new_key_id', 503, 'upstream_down', 'GET', '/api/v1/calls', 'req-42');
+SELECT apikey.flush_usage() AS events_written;
+
+SELECT k.display, u.requests_24h, u.errors_24h, u.last_used_at IS NOT NULL AS used
+FROM apikey.key_usage u JOIN apikey.keys k USING (key_id) ORDER BY k.created_at;
+
+SELECT * FROM apikey.usage_report('acme', days => 7);
+
+SELECT e.status, e.code, e.method, e.path, e.request_id
+FROM apikey.recent_errors e ORDER BY e.occurred_at DESC LIMIT 5;
+\set ECHO none
+
+\echo '==== 9. What is left ====================================================='
 \echo
 \set ECHO queries
 SELECT display, name, status, revoked_by, revoke_reason FROM apikey.keys ORDER BY created_at;

@@ -75,5 +75,12 @@ SELECT key AS new_key, scopes, name FROM apikey.rotate(:'key_id', actor => 'hr@k
 SELECT :'name' AS name, :'scopes' AS scopes, (SELECT code FROM apikey.verify(:'key')) AS old, (SELECT code FROM apikey.verify(:'new_key', 'leads:write')) AS new;
 SELECT name, status, revoke_reason, revoked_by FROM apikey.keys WHERE account = 'k9' ORDER BY created_at, key_id;
 
+\echo == K8 use counts for the last 24 hours, 7 days and 30 days
+SELECT key, key_id FROM apikey.issue('k8', 'agent', '{calls:read}') \gset
+SELECT count(*) FILTER (WHERE v.ok) AS passed FROM generate_series(1, 5) n, LATERAL apikey.verify(:'key', 'calls:read', '198.51.100.' || n) v;
+SELECT apikey.flush_usage() >= 0 AS written;
+SELECT apikey.apply_usage('another', ARRAY[:'key_id', :'key_id']::uuid[], ARRAY[now() - interval '3 days', now() - interval '20 days'], '{10,100}', '{0,0}', '{0,0}', '{0,0}', '{"",""}', ARRAY[NULL, NULL]::timestamptz[]);
+SELECT requests_24h, requests_7d, requests_30d, last_used_at IS NOT NULL AS used FROM apikey.key_usage WHERE key_id = :'key_id';
+
 \c :regression
 DROP DATABASE apikey_product_k;

@@ -75,7 +75,7 @@ SELECT code AS of_one_not_granted FROM p6 k, LATERAL apikey.verify(k.key, 'CREAT
 UPDATE apikey.scope SET enabled = true;
 SELECT k.scope AS granted, v.code FROM p6 k, LATERAL apikey.verify(k.key, k.scope) v ORDER BY k.scope COLLATE "C";
 
-\echo == P8 (last used: with counting) list: name, scopes, created, last used
+\echo == P8 list: name, scopes, created, last used
 SELECT name, scopes, created_at IS NOT NULL AS created, last_used_at FROM apikey.list_keys('team6') ORDER BY name COLLATE "C";
 
 \echo == P9 shown once, masked afterwards, lost means delete and make a new one
@@ -97,6 +97,16 @@ SELECT v.code, v.status, v.message FROM p6 k, LATERAL apikey.verify(k.key) v WHE
 UPDATE apikey.scope SET enabled = false;
 SELECT v.code FROM p6 k, LATERAL apikey.verify(k.key) v WHERE k.scope = 'CREATE_CALL_TOKEN';
 SELECT v.code FROM p6 k, LATERAL apikey.verify(k.key, 'CREATE_CALL_TOKEN') v WHERE k.scope = 'CREATE_CALL_TOKEN';
+
+\echo == P5 header figures: keys used / allowed, requests today / limit, assignable scopes; P8 last used
+UPDATE apikey.scope SET enabled = scope <> 'READ_TEAM_APPS';
+INSERT INTO apikey.account_policy (account, api_enabled, max_keys, max_requests_per_day) VALUES ('team5', true, 2, 1000);
+SELECT key FROM apikey.issue('team5', 'only', '{READ_CALL_TOKEN}') \gset
+SELECT v.code FROM apikey.verify(:'key', 'READ_CALL_TOKEN') v;
+SELECT v.code FROM apikey.verify(:'key', 'CREATE_CALL_TOKEN') v;
+SELECT apikey.flush_usage() >= 0 AS written;
+SELECT active_keys, max_keys, requests_today, max_requests_per_day, available_scopes FROM apikey.account_usage WHERE account = 'team5';
+SELECT name, last_used_at > created_at AS last_used FROM apikey.list_keys('team5');
 
 \c :regression
 DROP DATABASE apikey_product_p;

@@ -137,5 +137,23 @@ SELECT a.account, v.code, v.status, v.message
 FROM (VALUES (1, 'v13'), (2, 'v13-other'), (3, 'V13'), (4, '')) a (n, account),
      LATERAL apikey.verify(:'key', 'calls:read', account => a.account) v ORDER BY n;
 
+\echo == V9 usage per key and day: requests, errors (4xx/5xx), approximate distinct source addresses
+SELECT key, key_id FROM apikey.issue('v9', 'dashboard', '{calls:read}') \gset
+SELECT count(*) FILTER (WHERE v.ok) AS passed FROM generate_series(1, 20) n, LATERAL apikey.verify(:'key', 'calls:read', '198.51.100.' || n) v;
+SELECT v.code FROM apikey.verify(:'key', 'calls:write', '198.51.100.1', method => 'POST', path => '/api/v1/accounts/v9/calls?token=x', request_id => 'r-1') v;
+SELECT apikey.record(:'key_id', 500, 'timeout', 'GET', '/api/v1/accounts/v9/calls', 'r-2') AS kept;
+SELECT apikey.record(:'key_id', 200, NULL, 'GET', '/api/v1/accounts/v9/calls', 'r-3') AS kept;
+SELECT apikey.flush_usage() >= 0 AS written;
+SELECT sum(requests) AS requests, sum(refused) AS refused, sum(errors) AS errors, sum(errors_4xx) AS errors_4xx, sum(errors_5xx) AS errors_5xx,
+    apikey.cardinality(apikey.sketch_union_agg(addresses)) BETWEEN 19 AND 21 AS about_20_addresses
+FROM apikey.usage_daily WHERE key_id = :'key_id';
+
+\echo == V10 the last 50 errors per key: HTTP status, error code, path, method, request id, time
+SELECT status, code, path, method, request_id, occurred_at > clock_timestamp() - interval '1 hour' AS timed
+FROM apikey.recent_errors WHERE key_id = :'key_id' ORDER BY occurred_at;
+SELECT count(apikey.record(:'key_id', 503, 'e' || n)) AS recorded FROM generate_series(1, 60) n;
+SELECT apikey.flush_usage() >= 0 AS written;
+SELECT count(*) AS kept, min(substr(code, 2)::integer) AS oldest FROM apikey.recent_errors WHERE key_id = :'key_id';
+
 \c :regression
 DROP DATABASE apikey_product_v;

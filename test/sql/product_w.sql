@@ -108,11 +108,16 @@ SELECT apikey.revoke(:'key_id', 'moved over') AS old_revoked;
 SELECT (SELECT code FROM apikey.verify(:'key')) AS old, (SELECT code FROM apikey.verify(:'new_key')) AS new;
 SELECT count(*) AS still_due FROM apikey.keys_to_rotate WHERE account = 'w12';
 
-\echo == W13 (without usage) separate keys per environment
+\echo == W13 separate keys per environment with separate usage
 SELECT key AS prod FROM apikey.issue('w13', 'production', metadata => '{"env": "production"}') \gset
 SELECT key AS test FROM apikey.issue('w13', 'test', metadata => '{"env": "test"}') \gset
 SELECT v.code, v.name, v.metadata FROM (VALUES (1, :'prod'), (2, :'test')) k (n, key), LATERAL apikey.verify(k.key) v ORDER BY n;
 SELECT count(DISTINCT v.key_id) AS told_apart FROM (VALUES (:'prod'), (:'test')) k (key), LATERAL apikey.verify(k.key) v;
+
+-- each with its own usage
+SELECT count(*) FILTER (WHERE v.ok) AS passed FROM generate_series(1, 3), LATERAL apikey.verify(:'prod') v;
+SELECT apikey.flush_usage() >= 0 AS written;
+SELECT k.name, sum(u.requests) AS requests FROM apikey.usage_daily u JOIN apikey.keys k USING (key_id) WHERE k.account = 'w13' GROUP BY k.name ORDER BY k.name COLLATE "C";
 
 \c :regression
 DROP DATABASE apikey_product_w;

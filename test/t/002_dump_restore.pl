@@ -11,7 +11,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use ApikeyTest;
 
-my $node = new_node('source', 'max_connections = 20');
+my $node = new_node('source', "max_connections = 20\napikey.flush_interval = '1h'");
 # Restores go anywhere, so the library is not preloaded there.
 my $other = bare_node('other');
 $other->start;

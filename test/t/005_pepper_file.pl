@@ -30,7 +30,7 @@ sub write_ring
 sub line { return map { "$_ $secret{$_}\n" } @_; }
 
 write_ring("# our peppers\n\n" . join('', line(1)));
-my $node = new_node('ring', "apikey.pepper_file = '$file'");
+my $node = new_node('ring', "apikey.pepper_file = '$file'\napikey.flush_interval = '1h'");
 my $warm = session($node);
 
 # reload(): the running session has seen it when this returns

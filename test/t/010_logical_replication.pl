@@ -12,8 +12,8 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use ApikeyTest;
 
-my $publisher = new_node('publisher', '', allows_streaming => 'logical');
-my $subscriber = new_node('subscriber', '', allows_streaming => 'logical');
+my $publisher = new_node('publisher', "apikey.flush_interval = '1h'", allows_streaming => 'logical');
+my $subscriber = new_node('subscriber', "apikey.flush_interval = '1h'", allows_streaming => 'logical');
 
 $publisher->safe_psql(
 	'postgres', q(

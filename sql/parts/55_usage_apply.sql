@@ -1,0 +1,171 @@
+--
+-- Recent errors, and how the background worker writes what it has counted
+--
+-- Called by the worker as the owner, all in one transaction:
+-- apply_batch, and if that says true apply_usage and apply_errors.
+--
+
+-- No index but that of the primary key, which serves "the newest of a key" too.
+CREATE TABLE apikey.recent_error (
+    key_id uuid,
+    occurred_at timestamptz,
+    error_id uuid DEFAULT apikey.new_id(),
+    node text NOT NULL,
+    status integer,
+    code text,
+    method text,
+    path text,
+    request_id text,
+    PRIMARY KEY (key_id, occurred_at, error_id)
+) WITH (autovacuum_vacuum_scale_factor = 0.1);
+COMMENT ON TABLE apikey.recent_error IS 'The newest 50 errors of each key. Look at apikey.recent_errors instead';
+COMMENT ON COLUMN apikey.recent_error.key_id IS 'The key';
+COMMENT ON COLUMN apikey.recent_error.occurred_at IS 'When the request was refused, or its outcome recorded';
+COMMENT ON COLUMN apikey.recent_error.error_id IS 'UUID version 7; tells errors of the same microsecond apart';
+COMMENT ON COLUMN apikey.recent_error.node IS 'The server that counted';
+COMMENT ON COLUMN apikey.recent_error.status IS 'HTTP status';
+COMMENT ON COLUMN apikey.recent_error.code IS 'Code of the verdict, or as given to apikey.record';
+COMMENT ON COLUMN apikey.recent_error.method IS 'Of the request';
+COMMENT ON COLUMN apikey.recent_error.path IS 'Of the request, without query string';
+COMMENT ON COLUMN apikey.recent_error.request_id IS 'Of the request, as its caller names it';
+
+-- The row lock, kept to the end of the transaction, makes sessions that write
+-- for the same node wait for one another.
+CREATE FUNCTION apikey.apply_batch(node text, batch bigint) RETURNS boolean
+    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    INSERT INTO apikey.flush_state AS f (node, batch, flushed_at)
+        VALUES (apply_batch.node, apply_batch.batch, clock_timestamp())
+        ON CONFLICT ON CONSTRAINT flush_state_pkey DO UPDATE SET batch = excluded.batch, flushed_at = excluded.flushed_at
+            WHERE f.batch < excluded.batch;
+    RETURN FOUND;
+END
+$$;
+COMMENT ON FUNCTION apikey.apply_batch(text, bigint) IS 'Notes that a batch is written; false if it, or a later one of the node, was written before';
+
+CREATE FUNCTION apikey.usage_partition(parent text, part text) RETURNS text
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT coalesce((SELECT c.relname::text FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+                     WHERE i.inhparent = format('apikey.%I', parent)::regclass AND c.relname = part),
+                    parent || '_default')
+$$;
+COMMENT ON FUNCTION apikey.usage_partition(text, text) IS 'A partition by name, or the default one if it does not exist';
+
+-- Counts come sorted by key, and rows are written in that order.  They go to
+-- their partitions straight, for those have the primary keys (45_usage.sql);
+-- to one that was the wrong one a moment later no row can be added.
+CREATE FUNCTION apikey.apply_usage(
+    node text,
+    key_ids uuid[],
+    hours timestamptz[],
+    requests bigint[],
+    refused bigint[],
+    errors_4xx bigint[],
+    errors_5xx bigint[],
+    addresses bytea[],
+    last_used timestamptz[]
+) RETURNS void
+    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+    SET plan_cache_mode = force_custom_plan SET jit = off
+AS $$
+DECLARE
+    accounts text[];            -- NULL for keys that are gone
+    target record;
+BEGIN
+    -- Before their partitions, as whoever reads or maintains them does
+    LOCK TABLE ONLY apikey.usage_hour, ONLY apikey.usage_day IN ROW EXCLUSIVE MODE;
+    SELECT array_agg(k.account ORDER BY u.i) INTO accounts
+        FROM unnest(key_ids) WITH ORDINALITY u (key_id, i) LEFT JOIN apikey.key k ON k.key_id = u.key_id;
+
+    FOR target IN
+        SELECT 'hour' AS period, 'u.hour' AS of_hour, d AS low, d + interval '1 day' AS high,
+               apikey.usage_partition('usage_hour', to_char(d, '"usage_hour_p"YYYYMMDD')) AS part
+        FROM (SELECT DISTINCT date_trunc('day', h AT TIME ZONE 'UTC') FROM unnest(hours) h) days (d)
+        UNION ALL
+        SELECT 'day', $day$(u.hour AT TIME ZONE 'UTC')::date$day$, m, m + interval '1 month',
+               apikey.usage_partition('usage_day', to_char(m, '"usage_day_p"YYYYMM'))
+        FROM (SELECT DISTINCT date_trunc('month', h AT TIME ZONE 'UTC') FROM unnest(hours) h) months (m)
+        ORDER BY period DESC, low
+    LOOP
+        EXECUTE format($insert$
+            INSERT INTO apikey.%1$I AS t (key_id, %2$I, node, account, requests, refused, errors_4xx, errors_5xx, addresses)
+            SELECT s.key_id, s.period, $1, s.account, s.requests, s.refused, s.errors_4xx, s.errors_5xx,
+                   CASE WHEN s.hashes <> '' THEN apikey.sketch_add_hashes(NULL, s.hashes) END
+            FROM (SELECT u.key_id, u.account, %3$s AS period, sum(u.requests)::bigint AS requests,
+                         sum(u.refused)::bigint AS refused, sum(u.errors_4xx)::bigint AS errors_4xx,
+                         sum(u.errors_5xx)::bigint AS errors_5xx, string_agg(u.hashes, '') AS hashes
+                  FROM unnest($2, $3, $4, $5, $6, $7, $8, $9)
+                      u (key_id, account, hour, requests, refused, errors_4xx, errors_5xx, hashes)
+                  WHERE u.account IS NOT NULL AND u.hour >= $10 AND u.hour < $11
+                  GROUP BY 1, 2, 3 ORDER BY 1, 3) s
+            ON CONFLICT (key_id, %2$I, node) DO UPDATE SET
+                requests = t.requests + excluded.requests,
+                refused = t.refused + excluded.refused,
+                errors_4xx = t.errors_4xx + excluded.errors_4xx,
+                errors_5xx = t.errors_5xx + excluded.errors_5xx,
+                addresses = CASE WHEN excluded.addresses IS NULL THEN t.addresses
+                                 ELSE coalesce(apikey.sketch_union(t.addresses, excluded.addresses), excluded.addresses) END
+            $insert$, target.part, target.period, target.of_hour)
+            USING node, key_ids, accounts, hours, requests, refused, errors_4xx, errors_5xx, addresses,
+                  target.low AT TIME ZONE 'UTC', target.high AT TIME ZONE 'UTC';
+    END LOOP;
+
+    INSERT INTO apikey.key_use AS t (key_id, node, last_used_at)
+        SELECT u.key_id, apply_usage.node, max(u.last_used)
+        FROM unnest(key_ids, accounts, last_used) u (key_id, account, last_used)
+        WHERE u.account IS NOT NULL AND u.last_used IS NOT NULL
+        GROUP BY 1 ORDER BY 1
+        ON CONFLICT ON CONSTRAINT key_use_pkey DO UPDATE SET last_used_at = excluded.last_used_at
+            WHERE t.last_used_at < excluded.last_used_at;
+END
+$$;
+COMMENT ON FUNCTION apikey.apply_usage(text, uuid[], timestamptz[], bigint[], bigint[], bigint[], bigint[], bytea[], timestamptz[])
+    IS 'Adds counts to the rows of their keys and UTC hours; keys that are gone are skipped';
+
+CREATE FUNCTION apikey.apply_errors(
+    node text,
+    key_ids uuid[],
+    occurred timestamptz[],
+    status integer[],
+    codes text[],
+    methods text[],
+    paths text[],
+    request_ids text[]
+) RETURNS void
+    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+    SET plan_cache_mode = force_custom_plan SET jit = off
+AS $$
+BEGIN
+    -- Of one batch no more than are kept.
+    INSERT INTO apikey.recent_error (key_id, occurred_at, node, status, code, method, path, request_id)
+        SELECT u.key_id, u.occurred, apply_errors.node, u.status, u.code, u.method, u.path, u.request_id
+        FROM (SELECT *, row_number() OVER (PARTITION BY n.key_id ORDER BY n.occurred DESC, n.i DESC) AS age
+              FROM unnest(key_ids, occurred, status, codes, methods, paths, request_ids) WITH ORDINALITY
+                  n (key_id, occurred, status, code, method, path, request_id, i)) u
+             JOIN apikey.key k ON k.key_id = u.key_id
+        WHERE u.age <= 50
+        ORDER BY u.key_id, u.occurred, u.i;
+    DELETE FROM apikey.recent_error e
+        USING (SELECT DISTINCT u.key_id FROM unnest(key_ids) u (key_id)) touched
+              CROSS JOIN LATERAL (SELECT o.occurred_at, o.error_id FROM apikey.recent_error o
+                                  WHERE o.key_id = touched.key_id
+                                  ORDER BY o.occurred_at DESC, o.error_id DESC OFFSET 50) old
+        WHERE e.key_id = touched.key_id AND e.occurred_at = old.occurred_at AND e.error_id = old.error_id;
+END
+$$;
+COMMENT ON FUNCTION apikey.apply_errors(text, uuid[], timestamptz[], integer[], text[], text[], text[], text[])
+    IS 'Adds errors, and removes all but the newest 50 of each key that has new ones';
+
+CREATE FUNCTION apikey.forget_usage(key_ids uuid[]) RETURNS void
+    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    DELETE FROM apikey.usage_hour t USING unnest(key_ids) gone (key_id) WHERE t.key_id = gone.key_id;
+    DELETE FROM apikey.usage_day t USING unnest(key_ids) gone (key_id) WHERE t.key_id = gone.key_id;
+    DELETE FROM apikey.key_use t USING unnest(key_ids) gone (key_id) WHERE t.key_id = gone.key_id;
+    DELETE FROM apikey.recent_error t USING unnest(key_ids) gone (key_id) WHERE t.key_id = gone.key_id;
+END
+$$;
+COMMENT ON FUNCTION apikey.forget_usage(uuid[]) IS 'Removes all that was counted for these keys';

@@ -1,0 +1,204 @@
+/*
+ * batch.c
+ *		Adds up the buffered events of one database.
+ */
+#include "postgres.h"
+
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#include "batch.h"
+
+static TimestampTz
+hour_of(TimestampTz at)
+{
+	TimestampTz rest = at % USECS_PER_HOUR;
+
+	return at - (rest < 0 ? rest + USECS_PER_HOUR : rest);
+}
+
+static void
+add_hash(Usage *usage, uint32 hash)
+{
+	if (usage->nhashes > 0 && usage->hashes[usage->nhashes - 1] == hash)
+		return;
+	if (usage->nhashes == usage->hashes_size)
+	{
+		usage->hashes_size = usage->hashes_size == 0 ? 4 : 2 * usage->hashes_size;
+		usage->hashes = usage->hashes == NULL ?
+			palloc(usage->hashes_size * sizeof(uint32)) :
+			repalloc_huge(usage->hashes, usage->hashes_size * sizeof(uint32));
+	}
+	usage->hashes[usage->nhashes++] = hash;
+}
+
+static void
+add_failure(Batch *batch, const ApikeyEvent *event)
+{
+	const uint8 lengths[4] = {event->head.code_len, event->head.method_len,
+	event->head.path_len, event->head.request_id_len};
+	const char *text = event->bytes + sizeof(ApikeyEventHead);
+	Failure    *failure;
+
+	if (batch->nfailures == batch->failures_size)
+	{
+		batch->failures_size *= 2;
+		batch->failures = repalloc_huge(batch->failures,
+										batch->failures_size * sizeof(Failure));
+	}
+	failure = &batch->failures[batch->nfailures++];
+	failure->head = event->head;
+	for (int i = 0; i < 4; i++)
+	{
+		failure->text[i] = lengths[i] > 0 ? pnstrdup(text, lengths[i]) : NULL;
+		text += lengths[i];
+	}
+}
+
+static void
+add_event(const ApikeyEvent *event, void *arg)
+{
+	Batch	   *batch = arg;
+	const ApikeyEventHead *head = &event->head;
+	bool		verified = (head->flags & APIKEY_EVENT_VERIFY) != 0;
+	bool		refused = (head->flags & APIKEY_EVENT_REFUSED) != 0;
+	UsageKey	key = {.key_id = head->key_id, .hour = hour_of(head->at)};
+	Usage	   *usage;
+	bool		found;
+
+	batch->nevents++;
+	if ((head->flags & APIKEY_EVENT_REHASH) != 0)
+	{
+		Rehash	   *rehash = hash_search(batch->rehash, &head->key_id,
+										 HASH_ENTER, NULL);
+
+		memcpy(&rehash->to, event->bytes + sizeof(ApikeyEventHead),
+			   sizeof(rehash->to));
+		return;
+	}
+	usage = hash_search(batch->usage, &key, HASH_ENTER, &found);
+	if (!found)
+		memset((char *) usage + sizeof(UsageKey), 0,
+			   sizeof(Usage) - sizeof(UsageKey));
+	usage->requests += verified;
+	usage->refused += refused;
+	if (verified && !refused)
+		usage->last_used = Max(usage->last_used, head->at);
+	if ((head->flags & APIKEY_EVENT_HAS_ADDRESS) != 0)
+		add_hash(usage, head->address_hash);
+	if (head->status >= 400)
+	{
+		usage->errors_4xx += head->status < 500;
+		usage->errors_5xx += head->status >= 500;
+		add_failure(batch, event);
+	}
+}
+
+static int
+compare_usage(const void *a, const void *b)
+{
+	const UsageKey *x = &(*(Usage *const *) a)->key;
+	const UsageKey *y = &(*(Usage *const *) b)->key;
+	int			order = memcmp(&x->key_id, &y->key_id, UUID_LEN);
+
+	if (order != 0)
+		return order;
+	return (x->hour > y->hour) - (x->hour < y->hour);
+}
+
+/* By key, newest first */
+static int
+compare_failures(const void *a, const void *b)
+{
+	const ApikeyEventHead *x = &((const Failure *) a)->head;
+	const ApikeyEventHead *y = &((const Failure *) b)->head;
+	int			order = memcmp(&x->key_id, &y->key_id, UUID_LEN);
+
+	if (order != 0)
+		return order;
+	return (x->at < y->at) - (x->at > y->at);
+}
+
+static int
+compare_hashes(const void *a, const void *b)
+{
+	uint32		x = *(const uint32 *) a;
+	uint32		y = *(const uint32 *) b;
+
+	return (x > y) - (x < y);
+}
+
+bytea *
+apikey_usage_hashes(Usage *usage)
+{
+	bytea	   *value;
+	int			count = 0;
+	unsigned char *p;
+
+	qsort(usage->hashes, usage->nhashes, sizeof(uint32), compare_hashes);
+	for (int i = 0; i < usage->nhashes; i++)
+	{
+		if (i == 0 || usage->hashes[i] != usage->hashes[i - 1])
+			usage->hashes[count++] = usage->hashes[i];
+	}
+	value = palloc(VARHDRSZ + count * sizeof(uint32));
+	SET_VARSIZE(value, VARHDRSZ + count * sizeof(uint32));
+	p = (unsigned char *) VARDATA(value);
+	for (int i = 0; i < count; i++)
+	{
+		*p++ = usage->hashes[i] >> 24;
+		*p++ = usage->hashes[i] >> 16;
+		*p++ = usage->hashes[i] >> 8;
+		*p++ = usage->hashes[i];
+	}
+	return value;
+}
+
+Usage **
+apikey_batch_usage(const Batch *batch, int *count)
+{
+	Usage	  **rows;
+	HASH_SEQ_STATUS status;
+	Usage	   *usage;
+	int			n = 0;
+
+	*count = hash_get_num_entries(batch->usage);
+	rows = palloc(Max(*count, 1) * sizeof(Usage *));
+	hash_seq_init(&status, batch->usage);
+	while ((usage = hash_seq_search(&status)) != NULL)
+		rows[n++] = usage;
+	qsort(rows, *count, sizeof(Usage *), compare_usage);
+	return rows;
+}
+
+void
+apikey_batch_sort_failures(Batch *batch)
+{
+	qsort(batch->failures, batch->nfailures, sizeof(Failure),
+		  compare_failures);
+}
+
+void
+apikey_batch_collect(Batch *batch, Oid database, const uint64 *limit)
+{
+	HASHCTL		ctl = {
+		.keysize = sizeof(UsageKey),
+		.entrysize = sizeof(Usage),
+		.hcxt = CurrentMemoryContext,
+	};
+
+	HASHCTL		rehash_ctl = {
+		.keysize = sizeof(pg_uuid_t),
+		.entrysize = sizeof(Rehash),
+		.hcxt = CurrentMemoryContext,
+	};
+
+	memset(batch, 0, sizeof(*batch));
+	batch->rehash = hash_create("apikey rehash", 64, &rehash_ctl,
+								HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	batch->usage = hash_create("apikey usage", 1024, &ctl,
+							   HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	batch->failures_size = 64;
+	batch->failures = palloc(batch->failures_size * sizeof(Failure));
+	apikey_buffer_walk(database, limit, add_event, batch);
+}

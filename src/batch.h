@@ -1,0 +1,72 @@
+/*
+ * batch.h
+ *		The buffered events of one database, added up.
+ */
+#ifndef APIKEY_BATCH_H
+#define APIKEY_BATCH_H
+
+#include "postgres.h"
+
+#include "utils/hsearch.h"
+#include "utils/uuid.h"
+
+#include "buffer.h"
+
+/* Counts of one key in one hour */
+typedef struct UsageKey
+{
+	pg_uuid_t	key_id;
+	TimestampTz hour;
+} UsageKey;
+
+typedef struct Usage
+{
+	UsageKey	key;			/* hash key */
+	int64		requests;
+	int64		refused;
+	int64		errors_4xx;
+	int64		errors_5xx;
+	TimestampTz last_used;		/* 0: never */
+	uint32	   *hashes;			/* of addresses, with duplicates */
+	int			nhashes;
+	int			hashes_size;
+} Usage;
+
+/* An error; texts live in the batch's context */
+typedef struct Failure
+{
+	ApikeyEventHead head;
+	char	   *text[4];		/* code, method, path, request id */
+} Failure;
+
+/* A key to be stored under the current pepper */
+typedef struct Rehash
+{
+	pg_uuid_t	key_id;			/* hash key */
+	ApikeyRehash to;
+} Rehash;
+
+typedef struct Batch
+{
+	HTAB	   *usage;
+	HTAB	   *rehash;
+	Failure    *failures;
+	int			nfailures;
+	int			failures_size;
+	uint64		nevents;
+} Batch;
+
+/* Add up what is buffered before these limits, in the current context. */
+extern void apikey_batch_collect(Batch *batch, Oid database,
+								 const uint64 *limit);
+
+/* The counts in ascending order of key and hour. */
+extern Usage **apikey_batch_usage(const Batch *batch, int *count);
+
+/* Errors by key, the newest of each key first. */
+extern void apikey_batch_sort_failures(Batch *batch);
+
+/* The distinct hashes of addresses as bytes, big endian. */
+extern bytea *apikey_usage_hashes(Usage *usage);
+
+#endif							/* APIKEY_BATCH_H */

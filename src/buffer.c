@@ -1,0 +1,257 @@
+/*
+ * buffer.c
+ *		The buffer of events in shared memory.
+ *
+ * A backend uses one of several rings, by its process id, so that few meet at
+ * one lock; it copies an event of 64 to 384 bytes under a spinlock.
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "storage/spin.h"
+#include "utils/timestamp.h"
+
+#include "buffer.h"
+#include "shmem.h"
+
+/* How long to wait for room, and for how many times */
+#define WAIT_USECS		500
+#define WAITS_MAX		200
+
+/*
+ * After waiting in vain, not again so soon unless something was flushed since:
+ * requests must not pile up behind a flush that is stuck.
+ */
+#define NO_WAIT_MS		1000
+
+uint8
+apikey_event_append(ApikeyEvent *event, size_t *len, const char *text,
+					size_t text_len, size_t max)
+{
+	text_len = Min(text_len, max);
+	memcpy(event->bytes + sizeof(ApikeyEventHead) + *len, text, text_len);
+	*len += text_len;
+	return (uint8) text_len;
+}
+
+/*
+ * The slot of this database; NULL if there are too many databases.
+ */
+ApikeyDatabase *
+apikey_buffer_database(void)
+{
+	static ApikeyDatabase *mine = NULL;
+
+	if (mine != NULL && mine->oid == MyDatabaseId)
+		return mine;
+	LWLockAcquire(apikey_shared->lock, LW_EXCLUSIVE);
+	for (int i = 0; i < APIKEY_DATABASES_MAX; i++)
+	{
+		ApikeyDatabase *slot = &apikey_shared->database[i];
+
+		if (slot->oid != MyDatabaseId && slot->oid != InvalidOid)
+			continue;
+		slot->oid = MyDatabaseId;
+		mine = slot;
+		break;
+	}
+	LWLockRelease(apikey_shared->lock);
+	return mine;
+}
+
+static void
+copy_in(int ring, uint64 number, const ApikeyEvent *event, int nunits)
+{
+	for (int i = 0; i < nunits; i++)
+		memcpy(apikey_ring_unit(ring, number + i),
+			   event->bytes + i * APIKEY_UNIT_SIZE, APIKEY_UNIT_SIZE);
+}
+
+void
+apikey_event_read(int ring, uint64 number, ApikeyEvent *event)
+{
+	int			nunits;
+
+	memcpy(event->bytes, apikey_ring_unit(ring, number), APIKEY_UNIT_SIZE);
+	nunits = event->head.nunits;
+	for (int i = 1; i < nunits; i++)
+		memcpy(event->bytes + i * APIKEY_UNIT_SIZE,
+			   apikey_ring_unit(ring, number + i), APIKEY_UNIT_SIZE);
+}
+
+/*
+ * Try once.  *crowded: it is time to flush.
+ */
+bool
+apikey_event_write(int number, const ApikeyEvent *event, bool *crowded)
+{
+	ApikeyRing *ring = &apikey_shared->ring[number];
+	uint64		used;
+	bool		fits;
+
+	SpinLockAcquire(&ring->mutex);
+	used = ring->head - ring->tail;
+	fits = used + event->head.nunits <= ring->nunits;
+	if (fits)
+	{
+		copy_in(number, ring->head, event, event->head.nunits);
+		ring->head += event->head.nunits;
+	}
+	SpinLockRelease(&ring->mutex);
+
+	/* say so once on the way up, and whenever it is full */
+	*crowded = !fits || (used < ring->nunits / 2 &&
+						 used + event->head.nunits >= ring->nunits / 2);
+	return fits;
+}
+
+bool
+apikey_buffer_put(ApikeyEvent *event, size_t texts_len)
+{
+	int			ring = MyProcPid % APIKEY_RINGS;
+	ApikeyDatabase *database = apikey_buffer_database();
+	size_t		size = sizeof(ApikeyEventHead) + texts_len;
+	static TimestampTz no_wait_before = 0;
+	static uint64 waited_at = 0;	/* flushes until then */
+	bool		crowded = false;
+	bool		kept = false;
+
+	event->head.database = MyDatabaseId;
+	event->head.nunits = (size + APIKEY_UNIT_SIZE - 1) / APIKEY_UNIT_SIZE;
+	for (int i = 0; database != NULL && !kept && i <= WAITS_MAX; i++)
+	{
+		/* waiting helps only while there are flushes and they succeed */
+		if (i > 0 && (database->failures > 0 ||
+					  apikey_shared->launcher_latch == NULL ||
+					  (database->flushes == waited_at &&
+					   GetCurrentTimestamp() < no_wait_before)))
+			break;
+		if (i > 0)
+			pg_usleep(WAIT_USECS);
+		/* its own ring, or any other that has room */
+		for (int j = 0; j < APIKEY_RINGS && !kept; j++)
+			kept = apikey_event_write((ring + j) % APIKEY_RINGS, event,
+									  &crowded);
+		if (crowded)
+			apikey_ask_flush(database, false);
+	}
+	if (kept)
+		pg_atomic_fetch_add_u64(&database->pending, 1);
+	else
+	{
+		pg_atomic_fetch_add_u64(&apikey_shared->events_lost, 1);
+		no_wait_before = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+													 NO_WAIT_MS);
+		waited_at = database != NULL ? database->flushes : 0;
+	}
+	return kept;
+}
+
+uint64
+apikey_buffer_pending(void)
+{
+	uint64		sum = 0;
+
+	for (int i = 0; i < APIKEY_DATABASES_MAX; i++)
+		sum += pg_atomic_read_u64(&apikey_shared->database[i].pending);
+	return sum;
+}
+
+void
+apikey_buffer_limits(uint64 limit[APIKEY_RINGS])
+{
+	for (int i = 0; i < APIKEY_RINGS; i++)
+	{
+		ApikeyRing *ring = &apikey_shared->ring[i];
+
+		SpinLockAcquire(&ring->mutex);
+		limit[i] = ring->head;
+		SpinLockRelease(&ring->mutex);
+	}
+}
+
+static uint64
+ring_tail(int number)
+{
+	ApikeyRing *ring = &apikey_shared->ring[number];
+	uint64		tail;
+
+	SpinLockAcquire(&ring->mutex);
+	tail = ring->tail;
+	SpinLockRelease(&ring->mutex);
+	return tail;
+}
+
+/*
+ * Walk over the events of a database, or of all (InvalidOid), in one ring.
+ */
+static void
+walk_ring(int ring, Oid database, uint64 limit, ApikeyEventCallback callback,
+		  void *arg)
+{
+	ApikeyEvent event;
+
+	for (uint64 at = ring_tail(ring); at < limit; at += event.head.nunits)
+	{
+		apikey_event_read(ring, at, &event);
+		if ((event.head.flags & APIKEY_EVENT_DONE) == 0 &&
+			(database == InvalidOid || event.head.database == database))
+			callback(&event, arg);
+	}
+}
+
+void
+apikey_buffer_walk(Oid database, const uint64 limit[APIKEY_RINGS],
+				   ApikeyEventCallback callback, void *arg)
+{
+	for (int i = 0; i < APIKEY_RINGS; i++)
+		walk_ring(i, database, limit[i], callback, arg);
+}
+
+/*
+ * Give back what lies done at the tail.
+ */
+static void
+advance_tail(int number)
+{
+	ApikeyRing *ring = &apikey_shared->ring[number];
+
+	SpinLockAcquire(&ring->mutex);
+	while (ring->tail < ring->head)
+	{
+		ApikeyEventHead *head = (ApikeyEventHead *)
+			apikey_ring_unit(number, ring->tail);
+
+		if ((head->flags & APIKEY_EVENT_DONE) == 0)
+			break;
+		ring->tail += head->nunits;
+	}
+	SpinLockRelease(&ring->mutex);
+}
+
+uint64
+apikey_buffer_done(ApikeyDatabase *database, const uint64 limit[APIKEY_RINGS])
+{
+	uint64		count = 0;
+
+	for (int i = 0; i < APIKEY_RINGS; i++)
+	{
+		uint64		at = ring_tail(i);
+
+		while (at < limit[i])
+		{
+			ApikeyEventHead *head = (ApikeyEventHead *) apikey_ring_unit(i, at);
+
+			if (head->database == database->oid &&
+				(head->flags & APIKEY_EVENT_DONE) == 0)
+			{
+				head->flags |= APIKEY_EVENT_DONE;
+				count++;
+			}
+			at += head->nunits;
+		}
+		advance_tail(i);
+	}
+	pg_atomic_fetch_sub_u64(&database->pending, count);
+	return count;
+}

@@ -1,0 +1,429 @@
+/*
+ * count.c
+ *		Counting what is verified and recorded, in memory; and the functions
+ *		by which the counters are looked at.
+ *
+ * Nothing here writes a table or assigns a transaction id, so it works in
+ * READ ONLY transactions and is not undone by a rollback.
+ */
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "access/htup_details.h"
+#include "access/xlog.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "storage/latch.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/timestamp.h"
+#include "utils/tuplestore.h"
+#include "utils/uuid.h"
+#include "utils/wait_event.h"
+
+#include "address.h"
+#include "apikey.h"
+#include "buffer.h"
+#include "compat.h"
+#include "count.h"
+#include "pepper.h"
+#include "record.h"
+#include "shmem.h"
+
+/* Arguments of verify and of record that describe the request */
+enum
+{
+	VERIFY_METHOD = 7, VERIFY_PATH, VERIFY_REQUEST_ID
+};
+
+enum
+{
+	RECORD_KEY_ID, RECORD_STATUS, RECORD_CODE, RECORD_METHOD, RECORD_PATH,
+	RECORD_REQUEST_ID
+};
+
+/* Columns of apikey.stats_now() */
+enum
+{
+	STATS_VERIFICATIONS, STATS_REFUSALS, STATS_CACHE_HITS,
+	STATS_CACHE_MISSES, STATS_BUFFERED, STATS_FLUSHED, STATS_LOST,
+	STATS_FLUSH_LAG, STATS_LAST_FLUSH_AT, STATS_LAST_FLUSH_ERROR,
+	STATS_RESET, STATS_NCOLUMNS
+};
+
+/* How long apikey.flush_usage() waits for the worker, in rounds */
+#define FLUSH_WAIT_MS		20
+#define FLUSH_WAITS_MAX		1500
+
+static int
+hex_digit(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	c |= 0x20;
+	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/*
+ * Cut a path before its query, and write letters, digits, "-", ".", "_" and
+ * "~" as themselves where they are percent-encoded (RFC 3986, 6.2.2.2): a key
+ * text must be recognised in any spelling.  Returns the new length.
+ */
+static size_t
+normalize_path(char *path, size_t len)
+{
+	size_t		out = 0;
+
+	for (size_t i = 0; i < len && path[i] != '?' && path[i] != '#'; i++)
+	{
+		int			high = i + 2 < len && path[i] == '%' ? hex_digit(path[i + 1]) : -1;
+		int			low = high >= 0 ? hex_digit(path[i + 2]) : -1;
+		int			c = low >= 0 ? high << 4 | low : -1;
+
+		if ((c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') ||
+			(c >= 'a' && c <= 'z') || c == '-' || c == '.' || c == '_' ||
+			c == '~')
+		{
+			path[out++] = (char) c;
+			i += 2;
+		}
+		else
+			path[out++] = path[i];
+	}
+	return out;
+}
+
+/*
+ * Append an argument, cleaned and cut.
+ */
+static uint8
+append_argument(ApikeyEvent *event, size_t *len, FunctionCallInfo fcinfo,
+				int argno, size_t max, bool is_path)
+{
+	text	   *value;
+	char	   *data;
+	size_t		data_len;
+	char	   *clean;
+
+	if (PG_ARGISNULL(argno))
+		return 0;
+	/* a copy, also of what is stored uncompressed */
+	value = PG_GETARG_TEXT_P_SLICE(argno, 0, max + 3 * APIKEY_TOKEN_MAX);
+	data = VARDATA_ANY(value);
+	data_len = VARSIZE_ANY_EXHDR(value);
+	if (is_path)
+		data_len = normalize_path(data, data_len);
+	clean = apikey_clean(data, data_len, max);
+	return apikey_event_append(event, len, clean, strlen(clean), max);
+}
+
+static void
+append_request(ApikeyEvent *event, size_t *len, FunctionCallInfo fcinfo,
+			   int first_arg)
+{
+	event->head.method_len = append_argument(event, len, fcinfo, first_arg,
+											 APIKEY_EVENT_METHOD_MAX, false);
+	event->head.path_len = append_argument(event, len, fcinfo, first_arg + 1,
+										   APIKEY_EVENT_PATH_MAX, true);
+	event->head.request_id_len = append_argument(event, len, fcinfo,
+												 first_arg + 2,
+												 APIKEY_EVENT_REQUEST_ID_MAX,
+												 false);
+}
+
+/*
+ * A key that is still stored under an older pepper: now that its text is
+ * here, have the worker store it under the current one.
+ */
+static void
+move_to_current_pepper(const ApikeyDecision *d)
+{
+	const ApikeyPeppers *peppers = apikey_peppers();
+	const ApikeyPepper *current = &peppers->pepper[0];
+	ApikeyRehash rehash;
+	ApikeyEvent event;
+	size_t		len = 0;
+
+	if (peppers->count == 0 || !current->is_current ||
+		current->secret == NULL ||
+		current->id == DatumGetInt32(d->key.value[KEY_PEPPER_ID]))
+		return;
+	memset(&event.head, 0, sizeof(event.head));
+	event.head.flags = APIKEY_EVENT_REHASH;
+	event.head.key_id = *DatumGetUUIDP(d->key.value[KEY_KEY_ID]);
+	event.head.at = d->now;
+	rehash.pepper_id = current->id;
+	apikey_digest(rehash.digest, d->request->key.data, d->request->key.len,
+				  current->secret);
+	(void) apikey_event_append(&event, &len, (const char *) &rehash,
+							   sizeof(rehash), sizeof(rehash));
+	(void) apikey_buffer_put(&event, len);
+}
+
+void
+apikey_count_verify(const ApikeyDecision *d)
+{
+	ApikeyEvent event;
+	size_t		texts_len = 0;
+	const ApikeyCodeInfo *info = &apikey_codes[d->code];
+
+	pg_atomic_fetch_add_u64(&apikey_shared->verdicts[d->code], 1);
+	if (!d->known)
+	{
+		/* who tries keys that do not exist? */
+		if (d->code == APIKEY_KEY_INVALID && d->request->ip_known)
+		{
+			LWLockAcquire(apikey_shared->guess_lock, LW_EXCLUSIVE);
+			apikey_heavy_add(apikey_shared->guess, &d->request->ip,
+							 GetCurrentTimestamp());
+			LWLockRelease(apikey_shared->guess_lock);
+		}
+		return;
+	}
+	memset(&event.head, 0, sizeof(event.head));
+	event.head.flags = APIKEY_EVENT_VERIFY;
+	event.head.status = info->status;
+	event.head.key_id = *DatumGetUUIDP(d->key.value[KEY_KEY_ID]);
+	event.head.at = d->now;
+	if (d->request->ip_known &&
+		apikey_address_hash(&d->request->ip, &event.head.address_hash))
+		event.head.flags |= APIKEY_EVENT_HAS_ADDRESS;
+	if (d->code != APIKEY_VALID)
+	{
+		event.head.flags |= APIKEY_EVENT_REFUSED;
+		event.head.code_len = apikey_event_append(&event, &texts_len, info->name,
+												  strlen(info->name),
+												  APIKEY_EVENT_CODE_MAX);
+		append_request(&event, &texts_len, d->request->fcinfo, VERIFY_METHOD);
+	}
+	else
+		move_to_current_pepper(d);
+	(void) apikey_buffer_put(&event, texts_len);
+}
+
+static bool
+is_refusal_code(FunctionCallInfo fcinfo)
+{
+	ApikeyText	code = apikey_text_argument(fcinfo, RECORD_CODE,
+											APIKEY_EVENT_CODE_MAX);
+
+	for (int i = 0; code.data != NULL && !code.too_long && i < APIKEY_VALID; i++)
+	{
+		const char *name = apikey_codes[i].name;
+
+		if (strlen(name) == code.len && memcmp(name, code.data, code.len) == 0)
+			return true;
+	}
+	return false;
+}
+
+PG_FUNCTION_INFO_V1(apikey_sql_record);
+
+/*
+ * apikey.record(key_id, status, code, method, path, request_id)
+ *		returns boolean: was it kept?
+ *		Notes how a request ended.  Errors: 22023 for a missing key_id or a
+ *		status that is none, 55000 if not preloaded.
+ */
+Datum
+apikey_sql_record(PG_FUNCTION_ARGS)
+{
+	ApikeyEvent event;
+	size_t		texts_len = 0;
+	int32		status = PG_ARGISNULL(RECORD_STATUS) ? 0 :
+		PG_GETARG_INT32(RECORD_STATUS);
+
+	apikey_require_preload("apikey.record()");
+	if (PG_ARGISNULL(RECORD_KEY_ID) || status < 100 || status > 599)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid value for argument \"%s\"",
+						PG_ARGISNULL(RECORD_KEY_ID) ? "key_id" : "status"),
+				 errdetail("A key_id and an HTTP status from 100 to 599 are needed."),
+				 errhint("Pass the key_id of the verdict and the status that was answered.")));
+	if (status < 400 || is_refusal_code(fcinfo))
+		PG_RETURN_BOOL(false);
+
+	memset(&event.head, 0, sizeof(event.head));
+	event.head.status = status;
+	event.head.key_id = *PG_GETARG_UUID_P(RECORD_KEY_ID);
+	event.head.at = GetCurrentTimestamp();
+	event.head.code_len = append_argument(&event, &texts_len, fcinfo,
+										  RECORD_CODE, APIKEY_EVENT_CODE_MAX,
+										  false);
+	append_request(&event, &texts_len, fcinfo, RECORD_METHOD);
+	PG_RETURN_BOOL(apikey_buffer_put(&event, texts_len));
+}
+
+PG_FUNCTION_INFO_V1(apikey_sql_stats_now);
+
+/*
+ * apikey.stats_now() returns record
+ *		The counters of this server since its start or the last reset.
+ */
+Datum
+apikey_sql_stats_now(PG_FUNCTION_ARGS)
+{
+	TupleDesc	desc;
+	Datum		values[STATS_NCOLUMNS];
+	bool		nulls[STATS_NCOLUMNS] = {false};
+	uint64		all = 0;
+	uint64		pending;
+	TimestampTz last_flush_at;
+
+	apikey_require_preload("apikey.stats");
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	for (int i = 0; i < APIKEY_NCODES; i++)
+		all += pg_atomic_read_u64(&apikey_shared->verdicts[i]);
+	pending = apikey_buffer_pending();
+	values[STATS_VERIFICATIONS] = Int64GetDatum(all);
+	values[STATS_REFUSALS] =
+		Int64GetDatum(all - pg_atomic_read_u64(&apikey_shared->verdicts[APIKEY_VALID]));
+	values[STATS_CACHE_HITS] = Int64GetDatum(pg_atomic_read_u64(&apikey_shared->cache_hits));
+	values[STATS_CACHE_MISSES] = Int64GetDatum(pg_atomic_read_u64(&apikey_shared->cache_misses));
+	values[STATS_BUFFERED] = Int64GetDatum(pending);
+	values[STATS_FLUSHED] = Int64GetDatum(pg_atomic_read_u64(&apikey_shared->events_flushed));
+	values[STATS_LOST] = Int64GetDatum(pg_atomic_read_u64(&apikey_shared->events_lost));
+	LWLockAcquire(apikey_shared->lock, LW_SHARED);
+	last_flush_at = apikey_shared->last_flush_at;
+	values[STATS_RESET] = TimestampTzGetDatum(apikey_shared->stats_reset);
+	values[STATS_LAST_FLUSH_ERROR] = (Datum) 0;
+	if (apikey_shared->last_flush_error[0] == '\0')
+		nulls[STATS_LAST_FLUSH_ERROR] = true;
+	LWLockRelease(apikey_shared->lock);
+	if (!nulls[STATS_LAST_FLUSH_ERROR])
+		values[STATS_LAST_FLUSH_ERROR] = CStringGetTextDatum(apikey_shared->last_flush_error);
+	nulls[STATS_LAST_FLUSH_AT] = last_flush_at == 0;
+	values[STATS_LAST_FLUSH_AT] = TimestampTzGetDatum(last_flush_at);
+	values[STATS_FLUSH_LAG] = Float8GetDatum(pending == 0 ? 0.0 :
+											 (GetCurrentTimestamp() - Max(last_flush_at, MyStartTimestamp)) /
+											 (double) USECS_PER_SEC);
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(desc, values, nulls)));
+}
+
+PG_FUNCTION_INFO_V1(apikey_sql_code_counts);
+
+/*
+ * apikey.code_counts() returns table (code, count)
+ */
+Datum
+apikey_sql_code_counts(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+
+	apikey_require_preload("apikey.stats_by_code");
+	InitMaterializedSRF(fcinfo, 0);
+	for (int i = 0; i < APIKEY_NCODES; i++)
+	{
+		Datum		values[2];
+		bool		nulls[2] = {false, false};
+
+		values[0] = CStringGetTextDatum(apikey_codes[i].name);
+		values[1] = Int64GetDatum(pg_atomic_read_u64(&apikey_shared->verdicts[i]));
+		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+	}
+	PG_RETURN_NULL();
+}
+
+PG_FUNCTION_INFO_V1(apikey_sql_guesses_now);
+
+/*
+ * apikey.guesses_now() returns table (address, attempts, last_at)
+ */
+Datum
+apikey_sql_guesses_now(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	ApikeyHeavy *copy = palloc(sizeof(apikey_shared->guess));
+
+	apikey_require_preload("apikey.guesses");
+	InitMaterializedSRF(fcinfo, 0);
+	LWLockAcquire(apikey_shared->guess_lock, LW_SHARED);
+	memcpy(copy, apikey_shared->guess, sizeof(apikey_shared->guess));
+	LWLockRelease(apikey_shared->guess_lock);
+	for (int i = 0; i < APIKEY_HEAVY_MAX; i++)
+	{
+		Datum		values[3];
+		bool		nulls[3] = {false, false, false};
+		char		text[APIKEY_NET_TEXT_MAX];
+
+		if (copy[i].count == 0)
+			continue;
+		apikey_net_print(&copy[i].net, text);
+		values[0] = DirectFunctionCall1(inet_in, CStringGetDatum(text));
+		values[1] = Int64GetDatum(copy[i].count);
+		values[2] = TimestampTzGetDatum(copy[i].last_at);
+		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+	}
+	PG_RETURN_NULL();
+}
+
+PG_FUNCTION_INFO_V1(apikey_sql_reset_stats);
+
+/*
+ * apikey.reset_stats() returns void
+ */
+Datum
+apikey_sql_reset_stats(PG_FUNCTION_ARGS)
+{
+	apikey_require_preload("apikey.reset_stats()");
+	for (int i = 0; i < APIKEY_NCODES; i++)
+		pg_atomic_write_u64(&apikey_shared->verdicts[i], 0);
+	pg_atomic_write_u64(&apikey_shared->cache_hits, 0);
+	pg_atomic_write_u64(&apikey_shared->cache_misses, 0);
+	pg_atomic_write_u64(&apikey_shared->events_flushed, 0);
+	pg_atomic_write_u64(&apikey_shared->events_lost, 0);
+	LWLockAcquire(apikey_shared->lock, LW_EXCLUSIVE);
+	apikey_shared->stats_reset = GetCurrentTimestamp();
+	apikey_shared->last_flush_error[0] = '\0';
+	LWLockRelease(apikey_shared->lock);
+	LWLockAcquire(apikey_shared->guess_lock, LW_EXCLUSIVE);
+	memset(apikey_shared->guess, 0, sizeof(apikey_shared->guess));
+	LWLockRelease(apikey_shared->guess_lock);
+	PG_RETURN_VOID();
+}
+
+PG_FUNCTION_INFO_V1(apikey_sql_flush_usage);
+
+/*
+ * apikey.flush_usage() returns bigint: how many events were written meanwhile
+ *		Asks the worker to write what is buffered for this database and waits
+ *		for it.  Errors: 55000 if the worker does not come or fails.
+ */
+Datum
+apikey_sql_flush_usage(PG_FUNCTION_ARGS)
+{
+	ApikeyDatabase *database;
+	uint64		pending;
+	uint64		flushes;
+	uint64		target;
+
+	apikey_require_preload("apikey.flush_usage()");
+	database = apikey_buffer_database();
+	pending = database == NULL ? 0 : pg_atomic_read_u64(&database->pending);
+	if (pending == 0)
+		PG_RETURN_INT64(0);
+	flushes = database->flushes;
+	/* one that is under way may have begun too early: wait for the next */
+	target = flushes + (database->in_flight ? 2 : 1);
+	for (int i = 0; i < FLUSH_WAITS_MAX && !RecoveryInProgress(); i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (database->flushes >= target ||
+			pg_atomic_read_u64(&database->pending) == 0)
+			PG_RETURN_INT64(pending);
+		apikey_ask_flush(database, true);
+		(void) WaitLatch(MyLatch,
+						 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 FLUSH_WAIT_MS, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("counted usage could not be written"),
+			 RecoveryInProgress() ?
+			 errdetail("This server is a standby.") :
+			 errdetail("The flush worker did not come, or it failed."),
+			 errhint("Look at last_flush_error in apikey.stats, at the server log and at max_worker_processes.")));
+}

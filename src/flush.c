@@ -1,0 +1,402 @@
+/*
+ * flush.c
+ *		Writing buffered events of one database to its tables.
+ *
+ * Exactly once: a batch has a number, which is written to apikey.flush_state
+ * in the same transaction.  Its number and limits stand in shared memory
+ * before that transaction begins; whoever flushes next and finds a batch in
+ * flight asks the table whether it was committed.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "catalog/pg_type.h"
+#include "commands/extension.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/hsearch.h"
+#include "utils/inet.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "apikey.h"
+#include "batch.h"
+#include "buffer.h"
+#include "catalog.h"
+#include "compat.h"
+#include "flush.h"
+#include "keystore.h"
+#include "settings.h"
+#include "shmem.h"
+#include "spi_plan.h"
+
+/* Below deadlock_timeout: the user's statement is never the one to give way */
+#define LOCK_TIMEOUT		"500ms"
+#define ERRORS_MAX			50	/* kept per key, so more need not be written */
+
+static Datum
+make_array(Datum *values, bool *nulls, int count, Oid type, int16 len,
+		   bool byval, char align)
+{
+	int			dims[1] = {count};
+	int			lower[1] = {1};
+
+	if (count == 0)
+		return PointerGetDatum(construct_empty_array(type));
+	return PointerGetDatum(construct_md_array(values, nulls, 1, dims, lower,
+											  type, len, byval, align));
+}
+
+static Datum
+node_datum(void)
+{
+	char		text[32];
+
+	snprintf(text, sizeof(text), UINT64_FORMAT, GetSystemIdentifier());
+	return CStringGetTextDatum(text);
+}
+
+/*
+ * Hand the counts to apikey.apply_usage(), keys in ascending order.
+ */
+static void
+apply_usage(Batch *batch)
+{
+	static ApikeyPlan plan = {
+		.query = "SELECT apikey.apply_usage($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+		.nargs = 9,
+		.types = {TEXTOID, UUIDARRAYOID, TIMESTAMPTZARRAYOID, INT8ARRAYOID,
+			INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, BYTEAARRAYOID,
+		TIMESTAMPTZARRAYOID},
+	};
+	static ApikeyPlan superseded = {
+		.query = "SELECT apikey.note_superseded($1, $2)",
+		.nargs = 2,
+		.types = {UUIDARRAYOID, TIMESTAMPTZARRAYOID},
+	};
+	int			count;
+	Usage	  **rows = apikey_batch_usage(batch, &count);
+	Datum	   *column[8];
+	bool	   *unused = palloc0(Max(count, 1) * sizeof(bool));
+	Datum		values[9];
+
+	for (int i = 0; i < 8; i++)
+		column[i] = palloc(Max(count, 1) * sizeof(Datum));
+	for (int i = 0; i < count; i++)
+	{
+		column[0][i] = UUIDPGetDatum(&rows[i]->key.key_id);
+		column[1][i] = TimestampTzGetDatum(rows[i]->key.hour);
+		column[2][i] = Int64GetDatum(rows[i]->requests);
+		column[3][i] = Int64GetDatum(rows[i]->refused);
+		column[4][i] = Int64GetDatum(rows[i]->errors_4xx);
+		column[5][i] = Int64GetDatum(rows[i]->errors_5xx);
+		column[6][i] = PointerGetDatum(apikey_usage_hashes(rows[i]));
+		column[7][i] = TimestampTzGetDatum(rows[i]->last_used);
+		unused[i] = rows[i]->last_used == 0;
+	}
+	values[0] = node_datum();
+	values[1] = make_array(column[0], NULL, count, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR);
+	values[2] = make_array(column[1], NULL, count, TIMESTAMPTZOID, 8, true, TYPALIGN_DOUBLE);
+	for (int i = 3; i <= 6; i++)
+		values[i] = make_array(column[i - 1], NULL, count, INT8OID, 8, true, TYPALIGN_DOUBLE);
+	values[7] = make_array(column[6], NULL, count, BYTEAOID, -1, false, TYPALIGN_INT);
+	values[8] = make_array(column[7], unused, count, TIMESTAMPTZOID, 8, true, TYPALIGN_DOUBLE);
+	apikey_plan_execute(&plan, values, NULL, SPI_OK_SELECT);
+
+	/* needs what was just written */
+	values[0] = values[1];
+	values[1] = values[8];
+	apikey_plan_execute(&superseded, values, NULL, SPI_OK_SELECT);
+}
+
+/*
+ * Hand the newest errors of each key to apikey.apply_errors().
+ */
+static void
+apply_errors(Batch *batch)
+{
+	static ApikeyPlan plan = {
+		.query = "SELECT apikey.apply_errors($1, $2, $3, $4, $5, $6, $7, $8)",
+		.nargs = 8,
+		.types = {TEXTOID, UUIDARRAYOID, TIMESTAMPTZARRAYOID, INT4ARRAYOID,
+		TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID},
+	};
+	Datum	   *column[7];
+	bool	   *nulls[4];
+	Datum		values[8];
+	int			count = 0;
+	int			of_key = 0;
+
+	if (batch->nfailures == 0)
+		return;
+	apikey_batch_sort_failures(batch);
+	for (int i = 0; i < 7; i++)
+		column[i] = palloc_extended(batch->nfailures * sizeof(Datum), MCXT_ALLOC_HUGE);
+	for (int i = 0; i < 4; i++)
+		nulls[i] = palloc(batch->nfailures * sizeof(bool));
+	for (int i = 0; i < batch->nfailures; i++)
+	{
+		Failure    *failure = &batch->failures[i];
+
+		of_key = i > 0 && memcmp(&failure->head.key_id, &failure[-1].head.key_id,
+								 UUID_LEN) == 0 ? of_key + 1 : 0;
+		if (of_key >= ERRORS_MAX)
+			continue;
+		column[0][count] = UUIDPGetDatum(&failure->head.key_id);
+		column[1][count] = TimestampTzGetDatum(failure->head.at);
+		column[2][count] = Int32GetDatum(failure->head.status);
+		for (int j = 0; j < 4; j++)
+		{
+			nulls[j][count] = failure->text[j] == NULL;
+			column[3 + j][count] = failure->text[j] == NULL ? (Datum) 0 :
+				CStringGetTextDatum(failure->text[j]);
+		}
+		count++;
+	}
+	values[0] = node_datum();
+	values[1] = make_array(column[0], NULL, count, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR);
+	values[2] = make_array(column[1], NULL, count, TIMESTAMPTZOID, 8, true, TYPALIGN_DOUBLE);
+	values[3] = make_array(column[2], NULL, count, INT4OID, 4, true, TYPALIGN_INT);
+	for (int j = 0; j < 4; j++)
+		values[4 + j] = make_array(column[3 + j], nulls[j], count, TEXTOID, -1, false, TYPALIGN_INT);
+	apikey_plan_execute(&plan, values, NULL, SPI_OK_SELECT);
+}
+
+/*
+ * Store keys under the current pepper.  Those that somebody is changing just
+ * now have to wait for their next use.
+ */
+static void
+apply_rehashes(Batch *batch)
+{
+	static ApikeyPlan plan = {
+		.query = "UPDATE apikey.key k SET pepper_id = $2, lookup = $3, digest = $4"
+		" FROM (SELECT key_id FROM apikey.key WHERE key_id = $1 AND pepper_id <> $2"
+		" AND EXISTS (SELECT FROM apikey.pepper WHERE pepper_id = $2 AND is_current)"
+		" FOR UPDATE SKIP LOCKED) u WHERE k.key_id = u.key_id",
+		.nargs = 4,
+		.types = {UUIDOID, INT4OID, INT8OID, BYTEAOID},
+	};
+	HASH_SEQ_STATUS status;
+	Rehash	   *rehash;
+
+	hash_seq_init(&status, batch->rehash);
+	while ((rehash = hash_seq_search(&status)) != NULL)
+	{
+		Datum		values[4];
+		bytea	   *digest = palloc(VARHDRSZ + APIKEY_DIGEST_LEN);
+
+		SET_VARSIZE(digest, VARHDRSZ + APIKEY_DIGEST_LEN);
+		memcpy(VARDATA(digest), rehash->to.digest, APIKEY_DIGEST_LEN);
+		values[0] = UUIDPGetDatum(&rehash->key_id);
+		values[1] = Int32GetDatum(rehash->to.pepper_id);
+		values[2] = Int64GetDatum(apikey_lookup_of(rehash->to.digest));
+		values[3] = PointerGetDatum(digest);
+		apikey_plan_execute(&plan, values, NULL, SPI_OK_UPDATE);
+	}
+}
+
+/*
+ * The number of the last batch that was committed here.
+ */
+static int64
+last_batch(void)
+{
+	static ApikeyPlan plan = {
+		.query = "SELECT coalesce(max(batch), 0) FROM apikey.flush_state WHERE node = $1",
+		.nargs = 1,
+		.types = {TEXTOID},
+	};
+	Datum		node = node_datum();
+	bool		isnull;
+
+	apikey_plan_execute(&plan, &node, NULL, SPI_OK_SELECT);
+	return DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0],
+									   SPI_tuptable->tupdesc, 1, &isnull));
+}
+
+static void
+record_batch(int64 number)
+{
+	static ApikeyPlan plan = {
+		.query = "SELECT apikey.apply_batch($1, $2)",
+		.nargs = 2,
+		.types = {TEXTOID, INT8OID},
+	};
+	Datum		values[2];
+	bool		isnull;
+
+	values[0] = node_datum();
+	values[1] = Int64GetDatum(number);
+	apikey_plan_execute(&plan, values, NULL, SPI_OK_SELECT);
+	if (!DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0],
+									SPI_tuptable->tupdesc, 1, &isnull)))
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("usage batch " INT64_FORMAT " was written already",
+						number)));
+}
+
+/*
+ * Events saved at a clean stop count once: a file that was put back, with a
+ * copy of the data directory for example, is known by its number.  The number
+ * is stored in the transaction that writes its events.
+ */
+static void
+check_restored(ApikeyDatabase *database)
+{
+	static ApikeyPlan plan = {
+		.query = "INSERT INTO apikey.flush_state AS f (node, batch, flushed_at, restored)"
+		" VALUES ($1, 0, clock_timestamp(), $2)"
+		" ON CONFLICT (node) DO UPDATE SET restored = excluded.restored"
+		" WHERE f.restored IS NULL OR f.restored < excluded.restored",
+		.nargs = 2,
+		.types = {TEXTOID, INT8OID},
+	};
+	Datum		values[2];
+
+	values[0] = node_datum();
+	values[1] = Int64GetDatum(database->restored);
+	apikey_plan_execute(&plan, values, NULL, SPI_OK_INSERT);
+	if (SPI_processed > 0)
+		return;
+	ereport(LOG,
+			(errcode(ERRCODE_DATA_CORRUPTED),
+			 errmsg("dropping usage that was saved when the server stopped"),
+			 errdetail("It was written before; the file must have been put back.")));
+	(void) apikey_buffer_done(database, database->restored_limit);
+}
+
+/*
+ * Settle a batch that was begun and not seen to end.
+ */
+static void
+settle_batch(ApikeyDatabase *database)
+{
+	uint64		limit[APIKEY_RINGS];
+	int64		number;
+	bool		in_flight;
+
+	LWLockAcquire(apikey_shared->lock, LW_SHARED);
+	in_flight = database->in_flight;
+	number = database->batch;
+	memcpy(limit, database->limit, sizeof(limit));
+	LWLockRelease(apikey_shared->lock);
+	if (in_flight && last_batch() >= number)
+		pg_atomic_fetch_add_u64(&apikey_shared->events_flushed,
+								apikey_buffer_done(database, limit));
+	LWLockAcquire(apikey_shared->lock, LW_EXCLUSIVE);
+	database->in_flight = false;
+	LWLockRelease(apikey_shared->lock);
+}
+
+/*
+ * Become the owner of the extension, if it is here and its tables are his.
+ */
+static bool
+become_owner(ApikeyPrivileges *saved)
+{
+	if (!OidIsValid(get_extension_oid("apikey", true)))
+		return false;
+	apikey_enter(saved, NULL);
+	(void) set_config_option("lock_timeout", LOCK_TIMEOUT, PGC_USERSET,
+							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	return true;
+}
+
+static void
+write_batch(ApikeyDatabase *database, const uint64 *limit)
+{
+	Batch		batch;
+	int64		number = last_batch() + 1;
+
+	if (database->restored != 0)
+		check_restored(database);
+	apikey_batch_collect(&batch, database->oid, limit);
+	LWLockAcquire(apikey_shared->lock, LW_EXCLUSIVE);
+	database->batch = number;
+	memcpy(database->limit, limit, sizeof(database->limit));
+	database->in_flight = true;
+	LWLockRelease(apikey_shared->lock);
+
+	record_batch(number);
+	apply_usage(&batch);
+	apply_errors(&batch);
+	apply_rehashes(&batch);
+}
+
+void
+apikey_flush(ApikeyDatabase *database)
+{
+	ApikeyPrivileges saved;
+	uint64		limit[APIKEY_RINGS];
+	bool		installed;
+
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	pgstat_report_activity(STATE_RUNNING, "writing counted API key usage");
+	apikey_buffer_limits(limit);
+	installed = become_owner(&saved);
+	if (installed)
+	{
+		SPI_connect();
+		settle_batch(database);
+		apikey_buffer_limits(limit);
+		write_batch(database, limit);
+		SPI_finish();
+		apikey_leave(&saved);
+	}
+	PopActiveSnapshot();
+
+	/* what apikey.flush_usage() has confirmed must outlast a crash */
+	ForceSyncCommit();
+	CommitTransactionCommand();
+
+	pg_atomic_fetch_add_u64(&apikey_shared->events_flushed,
+							apikey_buffer_done(database, limit));
+	LWLockAcquire(apikey_shared->lock, LW_EXCLUSIVE);
+	database->in_flight = false;
+	database->restored = 0;
+	database->flushes++;
+	apikey_shared->last_flush_at = GetCurrentTimestamp();
+	LWLockRelease(apikey_shared->lock);
+	pgstat_report_stat(true);
+	pgstat_report_activity(STATE_IDLE, NULL);
+}
+
+void
+apikey_maintain(void)
+{
+	static ApikeyPlan plan = {
+		.query = "SELECT apikey.maintain_usage(clock_timestamp(), make_interval(mins => $1), make_interval(mins => $2))",
+		.nargs = 2,
+		.types = {INT4OID, INT4OID},
+	};
+	ApikeyPrivileges saved;
+	Datum		values[2];
+
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	pgstat_report_activity(STATE_RUNNING, "looking after partitions of API key usage");
+	if (become_owner(&saved))
+	{
+		SPI_connect();
+		values[0] = Int32GetDatum(apikey_usage_hourly_retention);
+		values[1] = Int32GetDatum(apikey_usage_daily_retention);
+		apikey_plan_execute(&plan, values, NULL, SPI_OK_SELECT);
+		SPI_finish();
+		apikey_leave(&saved);
+	}
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	pgstat_report_stat(true);
+	pgstat_report_activity(STATE_IDLE, NULL);
+}

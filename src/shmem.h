@@ -1,0 +1,110 @@
+/*
+ * shmem.h
+ *		The module's shared memory: what is in it, and who may touch what.
+ *
+ * Locks, in the order in which they may be taken:
+ *	1. ApikeyShared.lock (LWLock, tranche "apikey"): the members under it.
+ *	2. ApikeyShared.guess_lock (LWLock): guess; never together with 1.
+ *	3. ApikeyRing.mutex (spinlock): head and tail of that ring.
+ * Nothing is allocated, raised or waited for while one is held.  Atomic
+ * members need no lock.
+ */
+#ifndef APIKEY_SHMEM_H
+#define APIKEY_SHMEM_H
+
+#include "postgres.h"
+
+#include "datatype/timestamp.h"
+#include "port/atomics.h"
+#include "storage/latch.h"
+#include "storage/lwlock.h"
+#include "storage/s_lock.h"
+
+#include "codes.h"
+#include "heavy.h"
+
+#define APIKEY_RINGS			8
+#define APIKEY_UNIT_SIZE		64	/* of a ring; an event has 1 to 6 */
+#define APIKEY_DATABASES_MAX	128
+#define APIKEY_FLUSH_ERROR_MAX	256
+
+/*
+ * Part of the event buffer.  Units from tail up to head are in use; an event
+ * lies in consecutive units, modulo nunits.  Producers write at head, and move
+ * it, under the mutex.  Between tail and head nobody writes but the flush
+ * worker of the event's database, which marks events as done; tail moves over
+ * these under the mutex.
+ */
+typedef struct ApikeyRing
+{
+	slock_t		mutex;
+	uint64		head;
+	uint64		tail;
+	uint64		nunits;
+} ApikeyRing;
+
+/* A database that has something to flush; slots are never given back */
+typedef struct ApikeyDatabase
+{
+	/* under ApikeyShared.lock */
+	Oid			oid;			/* InvalidOid: free slot */
+	pid_t		worker_pid;		/* 0: no flush worker */
+	Latch	   *worker_latch;
+	bool		in_flight;		/* a batch was begun and not seen to end */
+	int64		batch;			/* its number, or that of the last one */
+	int64		restored;		/* file with events of a clean stop, 0: none */
+	uint64		restored_limit[APIKEY_RINGS];	/* where such events end */
+	uint64		limit[APIKEY_RINGS];	/* and where it ends in each ring */
+	TimestampTz retry_at;		/* not before, after failures */
+	TimestampTz starting_until; /* a worker is on its way */
+	int			failures;
+	uint64		flushes;		/* batches that ended */
+
+	/* the flush worker's own */
+	TimestampTz maintain_at;	/* after an error: not before */
+
+	/* no lock */
+	pg_atomic_uint64 pending;	/* events buffered */
+} ApikeyDatabase;
+
+typedef struct ApikeyShared
+{
+	LWLock	   *lock;
+	LWLock	   *guess_lock;
+
+	/* no lock */
+	pg_atomic_uint64 verdicts[APIKEY_NCODES];
+	pg_atomic_uint64 cache_hits;
+	pg_atomic_uint64 cache_misses;
+	pg_atomic_uint64 events_flushed;
+	pg_atomic_uint64 events_lost;
+
+	/* under lock */
+	TimestampTz stats_reset;
+	TimestampTz last_flush_at;
+	char		last_flush_error[APIKEY_FLUSH_ERROR_MAX];
+	pid_t		launcher_pid;
+	Latch	   *launcher_latch; /* NULL: there is no launcher */
+	ApikeyDatabase database[APIKEY_DATABASES_MAX];
+
+	/* under guess_lock: who presents unknown keys */
+	ApikeyHeavy guess[APIKEY_HEAVY_MAX];
+
+	ApikeyRing	ring[APIKEY_RINGS];
+} ApikeyShared;
+
+/* NULL unless the library was preloaded */
+extern ApikeyShared *apikey_shared;
+
+/* The units of a ring; unit numbers grow without bound. */
+extern char *apikey_ring_unit(int ring, uint64 number);
+
+extern void apikey_shmem_init(void);
+
+/*
+ * Ask for a flush of a database now.  After failures there is a pause, unless
+ * it is urgent.
+ */
+extern void apikey_ask_flush(ApikeyDatabase *database, bool urgent);
+
+#endif							/* APIKEY_SHMEM_H */

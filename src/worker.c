@@ -1,0 +1,345 @@
+/*
+ * worker.c
+ *		The launcher looks each flush_interval which databases have buffered
+ *		events, and starts a flush worker for each that has none.
+ *
+ * The launcher is connected to no database.  A flush worker lives for a few
+ * seconds at most, so that it stands in nobody's way who wants to drop,
+ * rename or copy its database; it ends on errors and is started again later,
+ * each time after a longer pause.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/heapam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/pg_database.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/proc.h"
+#include "tcop/tcopprot.h"
+#include "utils/guc.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+#include "utils/wait_event.h"
+
+#include "apikey.h"
+#include "buffer.h"
+#include "compat.h"
+#include "flush.h"
+#include "settings.h"
+#include "shmem.h"
+#include "worker.h"
+
+/* How long a flush worker lives, and how long it waits after failures */
+#define WORKER_LIFE_MS		3000
+#define RETRY_FIRST_MS		1000
+
+/* A worker that was asked for should be there after this time */
+#define START_MS			5000
+
+/* How soon partitions are looked after again, if that failed */
+#define MAINTAIN_AGAIN_MS	(5 * 1000)
+#define RETRY_DOUBLINGS_MAX	2
+
+PGDLLEXPORT void apikey_launcher_main(Datum arg);
+PGDLLEXPORT void apikey_flush_worker_main(Datum arg);
+
+static void
+leave_launcher(int code, Datum arg)
+{
+	LWLockAcquire(apikey_shared->lock, LW_EXCLUSIVE);
+	apikey_shared->launcher_pid = 0;
+	apikey_shared->launcher_latch = NULL;
+	LWLockRelease(apikey_shared->lock);
+}
+
+/*
+ * Start a flush worker for a slot.
+ */
+static void
+start_worker(int slot)
+{
+	static bool warned = false;
+	ApikeyDatabase *database = &apikey_shared->database[slot];
+	BackgroundWorker worker = {
+		.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION,
+		.bgw_start_time = BgWorkerStart_RecoveryFinished,
+		.bgw_restart_time = BGW_NEVER_RESTART,
+		.bgw_library_name = "apikey",
+		.bgw_function_name = "apikey_flush_worker_main",
+		.bgw_type = "apikey flush worker",
+	};
+	BackgroundWorkerHandle *handle;
+
+	snprintf(worker.bgw_name, BGW_MAXLEN, "apikey flush worker of database %u",
+			 database->oid);
+	worker.bgw_main_arg = Int32GetDatum(slot);
+	worker.bgw_notify_pid = MyProcPid;
+	if (!RegisterDynamicBackgroundWorker(&worker, &handle))
+	{
+		if (!warned)
+			ereport(WARNING,
+					(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+					 errmsg("could not start a worker to write counted API key usage"),
+					 errdetail("All slots of background workers are taken; usage is kept in memory for now."),
+					 errhint("Increase max_worker_processes.")));
+		warned = true;
+		return;
+	}
+	warned = false;
+	pfree(handle);
+
+	/* not waited for, as a server that is stopping would never start it */
+	LWLockAcquire(apikey_shared->lock, LW_EXCLUSIVE);
+	database->starting_until =
+		TimestampTzPlusMilliseconds(GetCurrentTimestamp(), START_MS);
+	LWLockRelease(apikey_shared->lock);
+}
+
+/*
+ * Does a database still exist?
+ */
+static bool
+database_exists(Oid oid)
+{
+	Relation	rel;
+	TableScanDesc scan;
+	HeapTuple	tuple;
+	bool		found = false;
+
+	StartTransactionCommand();
+	(void) GetTransactionSnapshot();
+	rel = table_open(DatabaseRelationId, AccessShareLock);
+	scan = table_beginscan_catalog(rel, 0, NULL);
+	while (!found && (tuple = heap_getnext(scan, ForwardScanDirection)) != NULL)
+		found = ((Form_pg_database) GETSTRUCT(tuple))->oid == oid;
+	table_endscan(scan);
+	table_close(rel, AccessShareLock);
+	CommitTransactionCommand();
+	return found;
+}
+
+/*
+ * Is it time to start a worker for this slot?  Events of a database that is
+ * gone are dropped.
+ */
+static bool
+wants_worker(ApikeyDatabase *database)
+{
+	bool		wanted;
+	bool		failing;
+
+	if (pg_atomic_read_u64(&database->pending) == 0)
+		return false;
+	LWLockAcquire(apikey_shared->lock, LW_SHARED);
+	wanted = database->worker_pid == 0 &&
+		database->starting_until <= GetCurrentTimestamp() &&
+		database->retry_at <= GetCurrentTimestamp();
+	failing = database->failures > 0;
+	LWLockRelease(apikey_shared->lock);
+	if (wanted && failing && !database_exists(database->oid))
+	{
+		uint64		limit[APIKEY_RINGS];
+
+		apikey_buffer_limits(limit);
+		(void) apikey_buffer_done(database, limit);
+		LWLockAcquire(apikey_shared->lock, LW_EXCLUSIVE);
+		database->in_flight = false;
+		database->failures = 0;
+		LWLockRelease(apikey_shared->lock);
+		return false;
+	}
+	return wanted;
+}
+
+void
+apikey_launcher_main(Datum arg)
+{
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGTERM, SignalHandlerForShutdownRequest);
+	BackgroundWorkerUnblockSignals();
+	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
+
+	LWLockAcquire(apikey_shared->lock, LW_EXCLUSIVE);
+	apikey_shared->launcher_pid = MyProcPid;
+	apikey_shared->launcher_latch = MyLatch;
+	LWLockRelease(apikey_shared->lock);
+	before_shmem_exit(leave_launcher, (Datum) 0);
+
+	while (!ShutdownRequestPending)
+	{
+		for (int i = 0; i < APIKEY_DATABASES_MAX && !ShutdownRequestPending; i++)
+		{
+			if (wants_worker(&apikey_shared->database[i]))
+				start_worker(i);
+		}
+		(void) WaitLatch(MyLatch,
+						 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 apikey_flush_interval, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+		if (ConfigReloadPending)
+		{
+			ConfigReloadPending = false;
+			ProcessConfigFile(PGC_SIGHUP);
+		}
+	}
+	/* not 0, after which it would not be started again */
+	proc_exit(1);
+}
+
+/* The slot of this flush worker */
+static ApikeyDatabase *mine = NULL;
+static bool failed = true;		/* until it is connected, and after an error */
+
+/*
+ * However it ends, give the slot back; after a failure not to be tried again
+ * at once.
+ */
+static void
+leave_flush_worker(int code, Datum arg)
+{
+	int			pause = RETRY_FIRST_MS << Min(mine->failures,
+											  RETRY_DOUBLINGS_MAX);
+
+	LWLockAcquire(apikey_shared->lock, LW_EXCLUSIVE);
+	mine->worker_pid = 0;
+	mine->worker_latch = NULL;
+	mine->starting_until = 0;
+	if (!failed)
+		mine->failures = 0;		/* also if it was merely terminated */
+	else
+	{
+		mine->failures++;
+		mine->retry_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+													 pause);
+	}
+	LWLockRelease(apikey_shared->lock);
+}
+
+/*
+ * Flush; leave the message of an error where apikey.stats shows it.
+ */
+static void
+flush_or_note(void)
+{
+	MemoryContext context = CurrentMemoryContext;
+
+	PG_TRY();
+	{
+		apikey_flush(mine);
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		failed = true;
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		LWLockAcquire(apikey_shared->lock, LW_EXCLUSIVE);
+		strlcpy(apikey_shared->last_flush_error, error->message,
+				APIKEY_FLUSH_ERROR_MAX);
+		LWLockRelease(apikey_shared->lock);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+}
+
+/*
+ * Partitions and retention, apart from the flush: whoever reads the tables for
+ * long, or forbids DDL, keeps new partitions away but no counts.
+ */
+static void
+maintain_when_due(void)
+{
+	static bool done = false;	/* once in a worker's short life */
+	MemoryContext context = CurrentMemoryContext;
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (done || mine->maintain_at > now)
+		return;
+	done = true;
+	PG_TRY();
+	{
+		apikey_maintain();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		EmitErrorReport();
+		FlushErrorState();
+		AbortCurrentTransaction();
+		mine->maintain_at = TimestampTzPlusMilliseconds(now, MAINTAIN_AGAIN_MS);
+	}
+	PG_END_TRY();
+}
+
+void
+apikey_flush_worker_main(Datum arg)
+{
+	TimestampTz end;
+
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGTERM, die);
+	BackgroundWorkerUnblockSignals();
+
+	mine = &apikey_shared->database[DatumGetInt32(arg)];
+	LWLockAcquire(apikey_shared->lock, LW_EXCLUSIVE);
+	if (mine->worker_pid != 0)
+	{
+		LWLockRelease(apikey_shared->lock);
+		proc_exit(0);
+	}
+	mine->worker_pid = MyProcPid;
+	mine->worker_latch = MyLatch;
+	LWLockRelease(apikey_shared->lock);
+	before_shmem_exit(leave_flush_worker, (Datum) 0);
+
+	BackgroundWorkerInitializeConnectionByOid(mine->oid, InvalidOid, 0);
+	failed = false;
+	SetConfigOption("default_transaction_read_only", "off", PGC_SUSET,
+					PGC_S_OVERRIDE);
+	SetConfigOption("default_transaction_isolation", "read committed",
+					PGC_SUSET, PGC_S_OVERRIDE);
+	end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), WORKER_LIFE_MS);
+	for (;;)
+	{
+		/* first, so that rows go where they are to stay */
+		maintain_when_due();
+		flush_or_note();
+		if (GetCurrentTimestamp() >= end ||
+			pg_atomic_read_u64(&mine->pending) == 0)
+			break;
+		(void) WaitLatch(MyLatch,
+						 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 apikey_flush_interval, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+	}
+	proc_exit(0);
+}
+
+void
+apikey_worker_init(void)
+{
+	BackgroundWorker worker = {
+		.bgw_name = "apikey launcher",
+		.bgw_type = "apikey launcher",
+		.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION,
+		.bgw_start_time = BgWorkerStart_RecoveryFinished,
+		.bgw_restart_time = 5,
+		.bgw_library_name = "apikey",
+		.bgw_function_name = "apikey_launcher_main",
+	};
+
+	if (!IsBinaryUpgrade)
+		RegisterBackgroundWorker(&worker);
+}
