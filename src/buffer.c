@@ -204,12 +204,14 @@ void
 apikey_buffer_walk(Oid database, const uint64 limit[APIKEY_RINGS],
 				   ApikeyEventCallback callback, void *arg)
 {
+	LWLockAcquire(apikey_shared->walk_lock, LW_SHARED);
 	for (int i = 0; i < APIKEY_RINGS; i++)
 		walk_ring(i, database, limit[i], callback, arg);
+	LWLockRelease(apikey_shared->walk_lock);
 }
 
 /*
- * Give back what lies done at the tail.
+ * Give back what lies done at the tail.  Nobody is walking.
  */
 static void
 advance_tail(int number)
@@ -234,6 +236,7 @@ apikey_buffer_done(ApikeyDatabase *database, const uint64 limit[APIKEY_RINGS])
 {
 	uint64		count = 0;
 
+	LWLockAcquire(apikey_shared->walk_lock, LW_SHARED);
 	for (int i = 0; i < APIKEY_RINGS; i++)
 	{
 		uint64		at = ring_tail(i);
@@ -250,8 +253,13 @@ apikey_buffer_done(ApikeyDatabase *database, const uint64 limit[APIKEY_RINGS])
 			}
 			at += head->nunits;
 		}
-		advance_tail(i);
 	}
+	LWLockRelease(apikey_shared->walk_lock);
+
+	LWLockAcquire(apikey_shared->walk_lock, LW_EXCLUSIVE);
+	for (int i = 0; i < APIKEY_RINGS; i++)
+		advance_tail(i);
+	LWLockRelease(apikey_shared->walk_lock);
 	pg_atomic_fetch_sub_u64(&database->pending, count);
 	return count;
 }

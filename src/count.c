@@ -413,7 +413,8 @@ apikey_sql_flush_usage(PG_FUNCTION_ARGS)
 		if (database->flushes >= target ||
 			pg_atomic_read_u64(&database->pending) == 0)
 			PG_RETURN_INT64(pending);
-		apikey_ask_flush(database, true);
+		/* urgent once: a worker that fails is not to be started all the time */
+		apikey_ask_flush(database, i == 0);
 		(void) WaitLatch(MyLatch,
 						 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 						 FLUSH_WAIT_MS, PG_WAIT_EXTENSION);

@@ -41,7 +41,7 @@ request_shmem(void)
 	if (next_shmem_request != NULL)
 		next_shmem_request();
 	RequestAddinShmemSpace(shared_size());
-	RequestNamedLWLockTranche("apikey", 2);
+	RequestNamedLWLockTranche("apikey", 3);
 }
 
 /*
@@ -53,6 +53,7 @@ initialize(void)
 	memset(apikey_shared, 0, sizeof(ApikeyShared));
 	apikey_shared->lock = &GetNamedLWLockTranche("apikey")[0].lock;
 	apikey_shared->guess_lock = &GetNamedLWLockTranche("apikey")[1].lock;
+	apikey_shared->walk_lock = &GetNamedLWLockTranche("apikey")[2].lock;
 	for (int i = 0; i < APIKEY_NCODES; i++)
 		pg_atomic_init_u64(&apikey_shared->verdicts[i], 0);
 	pg_atomic_init_u64(&apikey_shared->cache_hits, 0);

@@ -5,6 +5,9 @@
  * Locks, in the order in which they may be taken:
  *	1. ApikeyShared.lock (LWLock, tranche "apikey"): the members under it.
  *	2. ApikeyShared.guess_lock (LWLock): guess; never together with 1.
+ *	   ApikeyShared.walk_lock (LWLock): shared while a worker walks over the
+ *	   rings, exclusive to move their tails; only workers take it, and memory
+ *	   may be allocated under it.
  *	3. ApikeyRing.mutex (spinlock): head and tail of that ring.
  * Nothing is allocated, raised or waited for while one is held.  Atomic
  * members need no lock.
@@ -33,7 +36,8 @@
  * lies in consecutive units, modulo nunits.  Producers write at head, and move
  * it, under the mutex.  Between tail and head nobody writes but the flush
  * worker of the event's database, which marks events as done; tail moves over
- * these under the mutex.
+ * these under the mutex and walk_lock, so that it never overtakes a worker who
+ * is walking.
  */
 typedef struct ApikeyRing
 {
@@ -43,7 +47,8 @@ typedef struct ApikeyRing
 	uint64		nunits;
 } ApikeyRing;
 
-/* A database that has something to flush; slots are never given back */
+/* A database that has something to flush; the launcher frees the slot when it
+ * is gone */
 typedef struct ApikeyDatabase
 {
 	/* under ApikeyShared.lock */
@@ -71,6 +76,7 @@ typedef struct ApikeyShared
 {
 	LWLock	   *lock;
 	LWLock	   *guess_lock;
+	LWLock	   *walk_lock;
 
 	/* no lock */
 	pg_atomic_uint64 verdicts[APIKEY_NCODES];

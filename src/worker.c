@@ -42,6 +42,9 @@
 #define WORKER_LIFE_MS		3000
 #define RETRY_FIRST_MS		1000
 
+/* How often slots of databases that are gone are looked for */
+#define FREE_DATABASES_MS	(60 * 1000)
+
 /* A worker that was asked for should be there after this time */
 #define START_MS			5000
 
@@ -127,6 +130,17 @@ database_exists(Oid oid)
 	return found;
 }
 
+static void
+free_database(ApikeyDatabase *database)
+{
+	LWLockAcquire(apikey_shared->lock, LW_EXCLUSIVE);
+	database->oid = InvalidOid;
+	database->in_flight = false;
+	database->restored = 0;
+	database->failures = 0;
+	LWLockRelease(apikey_shared->lock);
+}
+
 /*
  * Is it time to start a worker for this slot?  Events of a database that is
  * gone are dropped.
@@ -151,13 +165,33 @@ wants_worker(ApikeyDatabase *database)
 
 		apikey_buffer_limits(limit);
 		(void) apikey_buffer_done(database, limit);
-		LWLockAcquire(apikey_shared->lock, LW_EXCLUSIVE);
-		database->in_flight = false;
-		database->failures = 0;
-		LWLockRelease(apikey_shared->lock);
+		free_database(database);
 		return false;
 	}
 	return wanted;
+}
+
+/*
+ * Now and then free the slots of databases that are gone.
+ */
+static void
+free_databases(void)
+{
+	static TimestampTz last = 0;
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (!TimestampDifferenceExceeds(last, now, FREE_DATABASES_MS))
+		return;
+	last = now;
+	for (int i = 0; i < APIKEY_DATABASES_MAX; i++)
+	{
+		ApikeyDatabase *database = &apikey_shared->database[i];
+
+		if (OidIsValid(database->oid) && database->worker_pid == 0 &&
+			pg_atomic_read_u64(&database->pending) == 0 &&
+			!database_exists(database->oid))
+			free_database(database);
+	}
 }
 
 void
@@ -176,6 +210,7 @@ apikey_launcher_main(Datum arg)
 
 	while (!ShutdownRequestPending)
 	{
+		free_databases();
 		for (int i = 0; i < APIKEY_DATABASES_MAX && !ShutdownRequestPending; i++)
 		{
 			if (wants_worker(&apikey_shared->database[i]))

@@ -104,7 +104,7 @@ sandbox_exec() {
 		"SANDBOX=$dir" "PG_CONFIG=$bindir/pg_config"
 		"PGHOST=$dir/run" "PGPORT=5432" "PGUSER=postgres" "PGCLIENTENCODING=UTF8"
 	)
-	for name in CI TERM LANES TESTS LANE_TIMEOUT; do
+	for name in CI TERM LANES TESTS LANE_TIMEOUT APIKEY_LONG; do
 		[ -z "${!name+set}" ] || vars+=("$name=${!name}")
 	done
 	cd "$dir/src" || exit
