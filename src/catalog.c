@@ -278,7 +278,7 @@ apikey_insert(Relation rel, Datum *values, bool *nulls)
 }
 
 void
-apikey_enter(ApikeyPrivileges *saved, const char *actor)
+apikey_enter_without_sql(ApikeyPrivileges *saved)
 {
 	HeapTuple	tuple = SearchSysCache1(RELOID,
 										ObjectIdGetDatum(apikey_relation(APIKEY_REL_KEY)));
@@ -292,6 +292,13 @@ apikey_enter(ApikeyPrivileges *saved, const char *actor)
 	GetUserIdAndSecContext(&saved->caller, &saved->sec_context);
 	SetUserIdAndSecContext(owner,
 						   saved->sec_context | SECURITY_LOCAL_USERID_CHANGE);
+	saved->guc_nest_level = 0;
+}
+
+void
+apikey_enter(ApikeyPrivileges *saved, const char *actor)
+{
+	apikey_enter_without_sql(saved);
 	saved->guc_nest_level = NewGUCNestLevel();
 	(void) set_config_option("search_path", "pg_catalog, pg_temp",
 							 PGC_USERSET, PGC_S_SESSION,
@@ -305,6 +312,7 @@ apikey_enter(ApikeyPrivileges *saved, const char *actor)
 void
 apikey_leave(const ApikeyPrivileges *saved)
 {
-	AtEOXact_GUC(false, saved->guc_nest_level);
+	if (saved->guc_nest_level > 0)
+		AtEOXact_GUC(false, saved->guc_nest_level);
 	SetUserIdAndSecContext(saved->caller, saved->sec_context);
 }

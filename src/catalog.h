@@ -92,6 +92,9 @@ typedef struct ApikeyPrivileges
 } ApikeyPrivileges;
 
 extern void apikey_enter(ApikeyPrivileges *saved, const char *actor);
+
+/* The same where no SQL runs meanwhile: leaves the settings alone. */
+extern void apikey_enter_without_sql(ApikeyPrivileges *saved);
 extern void apikey_leave(const ApikeyPrivileges *saved);
 
 #endif							/* APIKEY_CATALOG_H */

@@ -93,9 +93,11 @@ check_cap(const ApikeyRules *rules)
 		.nargs = 1,
 		.types = {TEXTOID},
 	};
+	ApikeyPrivileges saved;
 	int			max = rules->account->max_keys;
 	size_t		len = strlen(rules->account_name);
 	Datum		account = PointerGetDatum(cstring_to_text(rules->account_name));
+	int64		count;
 	bool		isnull;
 
 	if (max < 0)
@@ -103,9 +105,14 @@ check_cap(const ApikeyRules *rules)
 	apikey_lock(APIKEY_LOCK_ACCOUNT,
 				DatumGetUInt32(hash_any((const unsigned char *) rules->account_name,
 										len)) % ACCOUNT_LOCKS);
+	apikey_enter(&saved, NULL);
+	SPI_connect();
 	apikey_plan_query_latest(&plan, &account, NULL);
-	if (DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0],
-									SPI_tuptable->tupdesc, 1, &isnull)) < max)
+	count = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0],
+										SPI_tuptable->tupdesc, 1, &isnull));
+	SPI_finish();
+	apikey_leave(&saved);
+	if (count < max)
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_APIKEY_CONFLICT),
@@ -316,7 +323,7 @@ apikey_sql_issue(PG_FUNCTION_ARGS)
 	actor = apikey_effective_actor(fcinfo, ISSUE_ACTOR);
 	account = apikey_rule_account(apikey_text_argument(fcinfo, ISSUE_ACCOUNT,
 													   APIKEY_ACCOUNT_MAX));
-	apikey_enter(&saved, actor);
+	apikey_enter_without_sql(&saved);
 	lock_key_table();
 	apikey_rules_find(&rules, account,
 					  apikey_text_argument(fcinfo, ISSUE_KIND,
@@ -325,11 +332,9 @@ apikey_sql_issue(PG_FUNCTION_ARGS)
 	start_key(&key, actor, now);
 	apply_issue_arguments(fcinfo, &rules, saved.caller, now, &key);
 
-	SPI_connect();
 	check_cap(&rules);
 	make_text(&key, rules.kind);
 	store_key(&key);
-	SPI_finish();
 	apikey_leave(&saved);
 	return issued_datum(&key);
 }
