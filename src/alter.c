@@ -30,6 +30,18 @@ enum
 	ARG_EXPIRES_AT, ARG_METADATA, ARG_ACTOR, ARG_DB_ROLE, ARG_ACCOUNT
 };
 
+const pg_uuid_t *
+apikey_key_id_argument(FunctionCallInfo fcinfo, int argno)
+{
+	if (PG_ARGISNULL(argno))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid value for argument \"key_id\""),
+				 errdetail("It must not be null."),
+				 errhint("apikey.keys lists the keys.")));
+	return PG_GETARG_UUID_P(argno);
+}
+
 void
 apikey_key_open(const pg_uuid_t *key_id, ApikeyText guard, ApikeyKey *key)
 {
@@ -236,18 +248,14 @@ apikey_sql_alter_key(PG_FUNCTION_ARGS)
 	ApikeyKey	key;
 	ApikeyRules rules;
 	TimestampTz now = GetCurrentTimestamp();
+	const pg_uuid_t *key_id;
 	bool		changed;
 
 	apikey_require_writable("apikey.alter_key()");
-	if (PG_ARGISNULL(ARG_KEY_ID))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("invalid value for argument \"key_id\""),
-				 errdetail("It must not be null."),
-				 errhint("apikey.keys lists the keys.")));
+	key_id = apikey_key_id_argument(fcinfo, ARG_KEY_ID);
 	apikey_enter(&saved, apikey_effective_actor(fcinfo, ARG_ACTOR));
 	SPI_connect();
-	apikey_key_open(PG_GETARG_UUID_P(ARG_KEY_ID),
+	apikey_key_open(key_id,
 					apikey_text_argument(fcinfo, ARG_ACCOUNT,
 										 APIKEY_ACCOUNT_MAX),
 					&key);

@@ -33,11 +33,8 @@
 /* Soft errors of input functions exist from 16 on. */
 #if PG_VERSION_NUM >= 160000
 #define apikey_soft_context(fcinfo)	((fcinfo)->context)
-#define apikey_soft_error_occurred(escontext) \
-	((escontext) != NULL && SOFT_ERROR_OCCURRED(escontext))
 #else
 #define apikey_soft_context(fcinfo)	((Node *) NULL)
-#define apikey_soft_error_occurred(escontext) (false)
 #define ereturn(context, dummy_value, ...) \
 	do { \
 		ereport(ERROR, __VA_ARGS__); \

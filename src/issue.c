@@ -449,20 +449,16 @@ apikey_sql_rotate(PG_FUNCTION_ARGS)
 	ApikeyExpiry expiry;
 	TimestampTz now = GetCurrentTimestamp();
 	const Interval *overlap = overlap_argument(fcinfo);
+	const pg_uuid_t *key_id;
 	char	   *actor;
 
 	apikey_require_writable("apikey.rotate()");
-	if (PG_ARGISNULL(ROTATE_KEY_ID))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("invalid value for argument \"key_id\""),
-				 errdetail("It must not be null."),
-				 errhint("apikey.keys lists the keys.")));
+	key_id = apikey_key_id_argument(fcinfo, ROTATE_KEY_ID);
 	actor = apikey_effective_actor(fcinfo, ROTATE_ACTOR);
 	apikey_enter(&saved, actor);
 	lock_key_table();
 	SPI_connect();
-	apikey_key_open(PG_GETARG_UUID_P(ROTATE_KEY_ID),
+	apikey_key_open(key_id,
 					apikey_text_argument(fcinfo, ROTATE_ACCOUNT,
 										 APIKEY_ACCOUNT_MAX),
 					&old);

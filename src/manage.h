@@ -13,6 +13,10 @@
 #include "request.h"
 #include "rules.h"
 
+/* The key_id that a function was given; 22023 if it is null. */
+extern const pg_uuid_t *apikey_key_id_argument(FunctionCallInfo fcinfo,
+											   int argno);
+
 /*
  * Lock a key's row and read it; KA404 if it does not exist or belongs to
  * another account than guard.  Between SPI_connect() and SPI_finish(); what

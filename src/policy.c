@@ -435,12 +435,6 @@ apikey_policy_account(ApikeyPolicy *policy, const char *name, size_t len)
 	return &entry->account;
 }
 
-bool
-apikey_policy_has_scopes(const ApikeyPolicy *policy)
-{
-	return policy->nscopes > 0;
-}
-
 /*
  * Find the row of this very text.
  */

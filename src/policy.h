@@ -73,8 +73,7 @@ extern const ApikeyAccount *apikey_policy_account(ApikeyPolicy *policy,
 												  const char *account,
 												  size_t len);
 
-/* The catalogue: is it in use, does it list a scope, is the scope on? */
-extern bool apikey_policy_has_scopes(const ApikeyPolicy *policy);
+/* The catalogue: does it list a scope, is the scope on? */
 extern bool apikey_policy_lists_scope(const ApikeyPolicy *policy,
 									  const char *scope, size_t len);
 extern bool apikey_policy_scope_is_on(const ApikeyPolicy *policy,
