@@ -30,12 +30,7 @@
 #include "record.h"
 #include "shmem.h"
 
-/* Arguments of verify and of record that describe the request */
-enum
-{
-	VERIFY_METHOD = 7, VERIFY_PATH, VERIFY_REQUEST_ID
-};
-
+/* Arguments of apikey.record */
 enum
 {
 	RECORD_KEY_ID, RECORD_STATUS, RECORD_CODE, RECORD_METHOD, RECORD_PATH,
@@ -94,23 +89,24 @@ normalize_path(char *path, size_t len)
 }
 
 /*
- * Append an argument, cleaned and cut.
+ * Append a text, perhaps compressed, cleaned and cut.
  */
 static uint8
-append_argument(ApikeyEvent *event, size_t *len, FunctionCallInfo fcinfo,
-				int argno, size_t max, bool is_path)
+append_text(ApikeyEvent *event, size_t *len, struct varlena *value,
+			size_t max, bool is_path)
 {
-	text	   *value;
+	text	   *copy;
 	char	   *data;
 	size_t		data_len;
 	char	   *clean;
 
-	if (PG_ARGISNULL(argno))
+	if (value == NULL)
 		return 0;
 	/* a copy, also of what is stored uncompressed */
-	value = PG_GETARG_TEXT_P_SLICE(argno, 0, max + 3 * APIKEY_TOKEN_MAX);
-	data = VARDATA_ANY(value);
-	data_len = VARSIZE_ANY_EXHDR(value);
+	copy = DatumGetTextPSlice(PointerGetDatum(value), 0,
+							  max + 3 * APIKEY_TOKEN_MAX);
+	data = VARDATA_ANY(copy);
+	data_len = VARSIZE_ANY_EXHDR(copy);
 	if (is_path)
 		data_len = normalize_path(data, data_len);
 	clean = apikey_clean(data, data_len, max);
@@ -118,17 +114,16 @@ append_argument(ApikeyEvent *event, size_t *len, FunctionCallInfo fcinfo,
 }
 
 static void
-append_request(ApikeyEvent *event, size_t *len, FunctionCallInfo fcinfo,
-			   int first_arg)
+append_request(ApikeyEvent *event, size_t *len, struct varlena *method,
+			   struct varlena *path, struct varlena *request_id)
 {
-	event->head.method_len = append_argument(event, len, fcinfo, first_arg,
-											 APIKEY_EVENT_METHOD_MAX, false);
-	event->head.path_len = append_argument(event, len, fcinfo, first_arg + 1,
-										   APIKEY_EVENT_PATH_MAX, true);
-	event->head.request_id_len = append_argument(event, len, fcinfo,
-												 first_arg + 2,
-												 APIKEY_EVENT_REQUEST_ID_MAX,
-												 false);
+	event->head.method_len = append_text(event, len, method,
+										 APIKEY_EVENT_METHOD_MAX, false);
+	event->head.path_len = append_text(event, len, path,
+									   APIKEY_EVENT_PATH_MAX, true);
+	event->head.request_id_len = append_text(event, len, request_id,
+											 APIKEY_EVENT_REQUEST_ID_MAX,
+											 false);
 }
 
 /*
@@ -194,7 +189,8 @@ apikey_count_verify(const ApikeyDecision *d)
 		event.head.code_len = apikey_event_append(&event, &texts_len, info->name,
 												  strlen(info->name),
 												  APIKEY_EVENT_CODE_MAX);
-		append_request(&event, &texts_len, d->request->fcinfo, VERIFY_METHOD);
+		append_request(&event, &texts_len, d->request->method,
+					   d->request->path, d->request->request_id);
 	}
 	else
 		move_to_current_pepper(d);
@@ -248,10 +244,13 @@ apikey_sql_record(PG_FUNCTION_ARGS)
 	event.head.status = status;
 	event.head.key_id = *PG_GETARG_UUID_P(RECORD_KEY_ID);
 	event.head.at = GetCurrentTimestamp();
-	event.head.code_len = append_argument(&event, &texts_len, fcinfo,
-										  RECORD_CODE, APIKEY_EVENT_CODE_MAX,
-										  false);
-	append_request(&event, &texts_len, fcinfo, RECORD_METHOD);
+	event.head.code_len = append_text(&event, &texts_len,
+									  apikey_raw_argument(fcinfo, RECORD_CODE),
+									  APIKEY_EVENT_CODE_MAX, false);
+	append_request(&event, &texts_len,
+				   apikey_raw_argument(fcinfo, RECORD_METHOD),
+				   apikey_raw_argument(fcinfo, RECORD_PATH),
+				   apikey_raw_argument(fcinfo, RECORD_REQUEST_ID));
 	PG_RETURN_BOOL(apikey_buffer_put(&event, texts_len));
 }
 

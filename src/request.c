@@ -23,7 +23,7 @@
 enum
 {
 	ARG_KEY, ARG_REQUIRED, ARG_IP, ARG_ORIGIN, ARG_ACCOUNT, ARG_KINDS,
-	ARG_COST
+	ARG_COST, ARG_METHOD, ARG_PATH, ARG_REQUEST_ID
 };
 
 ApikeyText
@@ -47,11 +47,24 @@ apikey_text_argument(FunctionCallInfo fcinfo, int argno, size_t max)
 	return result;
 }
 
-static void
-read_required(ApikeyRequest *request, FunctionCallInfo fcinfo)
+void
+apikey_request_init(ApikeyRequest *request, ApikeyText key)
 {
-	ApikeyText	text = apikey_text_argument(fcinfo, ARG_REQUIRED,
-											APIKEY_QUERY_MAX);
+	request->key = key;
+	request->has_required = false;
+	request->ip_known = false;
+	request->origin_known = false;
+	request->account = (ApikeyText) {NULL, 0, false};
+	request->has_kinds = false;
+	request->nkinds = 0;
+	request->sessions_allowed = false;
+	request->cost = 1;
+	request->method = request->path = request->request_id = NULL;
+}
+
+void
+apikey_request_require(ApikeyRequest *request, ApikeyText text)
+{
 	const char *fault;
 	size_t		position = 0;
 
@@ -92,18 +105,29 @@ address_of_inet(const inet *value, ApikeyNet *addr)
 	return true;
 }
 
-static void
-read_kinds(ApikeyRequest *request, ApikeyPolicy *policy,
-		   FunctionCallInfo fcinfo)
+void
+apikey_request_set_ip(ApikeyRequest *request, ApikeyText text)
 {
-	ApikeySlice *names;
-	int			count;
+	request->ip_known = text.data != NULL && !text.too_long &&
+		apikey_addr_parse(text.data, text.len, &request->ip);
+}
 
-	request->has_kinds = !PG_ARGISNULL(ARG_KINDS);
-	if (!request->has_kinds)
-		return;
-	names = apikey_text_array(PG_GETARG_DATUM(ARG_KINDS), "kinds",
-							  APIKEY_KINDS_MAX, &count);
+void
+apikey_request_set_origin(ApikeyRequest *request, ApikeyText text)
+{
+	request->origin_known = text.data != NULL && !text.too_long &&
+		apikey_origin_parse(text.data, text.len, &request->origin);
+}
+
+void
+apikey_request_set_kinds(ApikeyRequest *request, ApikeyPolicy *policy,
+						 Datum array)
+{
+	int			count;
+	ApikeySlice *names = apikey_text_array(array, "kinds", APIKEY_KINDS_MAX,
+										   &count);
+
+	request->has_kinds = true;
 	for (int i = 0; i < count; i++)
 	{
 		const ApikeyKind *kind;
@@ -127,45 +151,47 @@ read_kinds(ApikeyRequest *request, ApikeyPolicy *policy,
 }
 
 void
-apikey_request_read(ApikeyRequest *request, ApikeyPolicy *policy,
-					FunctionCallInfo fcinfo, bool ip_is_inet)
+apikey_request_set_cost(ApikeyRequest *request, int32 cost)
 {
-	ApikeyText	text;
-
-	request->fcinfo = fcinfo;
-	request->key = apikey_text_argument(fcinfo, ARG_KEY, APIKEY_TOKEN_MAX);
-	read_required(request, fcinfo);
-
-	request->ip_known = false;
-	if (ip_is_inet)
-	{
-		if (!PG_ARGISNULL(ARG_IP))
-			request->ip_known = address_of_inet(PG_GETARG_INET_PP(ARG_IP),
-												&request->ip);
-	}
-	else
-	{
-		text = apikey_text_argument(fcinfo, ARG_IP, APIKEY_NET_TEXT_MAX);
-		if (text.data != NULL && !text.too_long)
-			request->ip_known = apikey_addr_parse(text.data, text.len,
-												  &request->ip);
-	}
-
-	text = apikey_text_argument(fcinfo, ARG_ORIGIN, APIKEY_ORIGIN_MAX);
-	request->origin_known = text.data != NULL && !text.too_long &&
-		apikey_origin_parse(text.data, text.len, &request->origin);
-
-	request->account = apikey_text_argument(fcinfo, ARG_ACCOUNT,
-											APIKEY_ACCOUNT_MAX);
-	request->nkinds = 0;
-	request->sessions_allowed = false;
-	read_kinds(request, policy, fcinfo);
-
-	request->cost = PG_ARGISNULL(ARG_COST) ? 1 : PG_GETARG_INT32(ARG_COST);
-	if (request->cost < 0)
+	if (cost < 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("argument \"cost\" must not be negative"),
 				 errdetail("The cost of a request is 0 or more."),
 				 errhint("Leave it out for the usual cost of 1.")));
+	request->cost = cost;
+}
+
+struct varlena *
+apikey_raw_argument(FunctionCallInfo fcinfo, int argno)
+{
+	return PG_ARGISNULL(argno) ? NULL :
+		(struct varlena *) PG_GETARG_POINTER(argno);
+}
+
+void
+apikey_request_read(ApikeyRequest *request, ApikeyPolicy *policy,
+					FunctionCallInfo fcinfo, bool ip_is_inet)
+{
+	apikey_request_init(request, apikey_text_argument(fcinfo, ARG_KEY,
+													  APIKEY_TOKEN_MAX));
+	apikey_request_require(request, apikey_text_argument(fcinfo, ARG_REQUIRED,
+														 APIKEY_QUERY_MAX));
+	if (!ip_is_inet)
+		apikey_request_set_ip(request, apikey_text_argument(fcinfo, ARG_IP,
+															APIKEY_NET_TEXT_MAX));
+	else if (!PG_ARGISNULL(ARG_IP))
+		request->ip_known = address_of_inet(PG_GETARG_INET_PP(ARG_IP),
+											&request->ip);
+	apikey_request_set_origin(request, apikey_text_argument(fcinfo, ARG_ORIGIN,
+															APIKEY_ORIGIN_MAX));
+	request->account = apikey_text_argument(fcinfo, ARG_ACCOUNT,
+											APIKEY_ACCOUNT_MAX);
+	if (!PG_ARGISNULL(ARG_KINDS))
+		apikey_request_set_kinds(request, policy, PG_GETARG_DATUM(ARG_KINDS));
+	if (!PG_ARGISNULL(ARG_COST))
+		apikey_request_set_cost(request, PG_GETARG_INT32(ARG_COST));
+	request->method = apikey_raw_argument(fcinfo, ARG_METHOD);
+	request->path = apikey_raw_argument(fcinfo, ARG_PATH);
+	request->request_id = apikey_raw_argument(fcinfo, ARG_REQUEST_ID);
 }

@@ -38,13 +38,31 @@ typedef struct ApikeyRequest
 	bool		sessions_allowed;	/* "session" was among the kinds */
 	int32		cost;
 
-	/* what is kept of a refused request; read when it is refused */
-	FunctionCallInfo fcinfo;
+	/*
+	 * What is kept of a refused request: texts, perhaps compressed, looked at
+	 * only then; NULL if not given.
+	 */
+	struct varlena *method;
+	struct varlena *path;
+	struct varlena *request_id;
 } ApikeyRequest;
 
 /*
- * Read the arguments of apikey.verify and its like.  Programmer's faults
- * (negative cost, faulty required, unknown kind) are errors 22023.
+ * A request with this key text and nothing else given, and its parts.
+ * Programmer's faults (faulty required, unknown kind, negative cost) are
+ * errors 22023; an address or origin that is none is unknown.  A text without
+ * data was not given.
+ */
+extern void apikey_request_init(ApikeyRequest *request, ApikeyText key);
+extern void apikey_request_require(ApikeyRequest *request, ApikeyText text);
+extern void apikey_request_set_ip(ApikeyRequest *request, ApikeyText text);
+extern void apikey_request_set_origin(ApikeyRequest *request, ApikeyText text);
+extern void apikey_request_set_kinds(ApikeyRequest *request,
+									 ApikeyPolicy *policy, Datum array);
+extern void apikey_request_set_cost(ApikeyRequest *request, int32 cost);
+
+/*
+ * All of it from the arguments of apikey.verify and its like.
  */
 extern void apikey_request_read(ApikeyRequest *request, ApikeyPolicy *policy,
 								FunctionCallInfo fcinfo, bool ip_is_inet);
@@ -55,5 +73,8 @@ extern void apikey_request_read(ApikeyRequest *request, ApikeyPolicy *policy,
  */
 extern ApikeyText apikey_text_argument(FunctionCallInfo fcinfo, int argno,
 									   size_t max);
+
+/* A text argument as it came, to be looked at later; NULL if not given. */
+extern struct varlena *apikey_raw_argument(FunctionCallInfo fcinfo, int argno);
 
 #endif							/* APIKEY_REQUEST_H */

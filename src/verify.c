@@ -20,18 +20,6 @@
 #include "scopes.h"
 #include "verify.h"
 
-/* Columns of apikey.verdict */
-enum
-{
-	VERDICT_OK, VERDICT_CODE, VERDICT_STATUS, VERDICT_MESSAGE,
-	VERDICT_KEY_ID, VERDICT_ACCOUNT, VERDICT_KIND, VERDICT_NAME,
-	VERDICT_DB_ROLE, VERDICT_SCOPES, VERDICT_MISSING_SCOPES,
-	VERDICT_METADATA, VERDICT_EXPIRES_AT, VERDICT_LIMIT_NAME,
-	VERDICT_LIMIT_MAX, VERDICT_LIMIT_PER, VERDICT_LIMIT_REMAINING,
-	VERDICT_LIMIT_RESET, VERDICT_RETRY_AFTER, VERDICT_CREDITS_REMAINING,
-	VERDICT_SESSION_ID, VERDICT_NCOLUMNS
-};
-
 /* Collects the rows of apikey.explain */
 typedef struct Explanation
 {
@@ -99,14 +87,12 @@ apikey_verify_init(void)
 	no_metadata.header = JB_FOBJECT;
 }
 
-static Datum
-verdict_datum(const ApikeyDecision *d)
+void
+apikey_verdict_values(const ApikeyDecision *d, Datum *values, bool *nulls)
 {
 	const ApikeyCodeInfo *info = &apikey_codes[d->code];
-	Datum		values[VERDICT_NCOLUMNS];
-	bool		nulls[VERDICT_NCOLUMNS];
 
-	memset(nulls, true, sizeof(nulls));
+	memset(nulls, true, VERDICT_NCOLUMNS * sizeof(bool));
 	values[VERDICT_OK] = BoolGetDatum(d->code == APIKEY_VALID);
 	values[VERDICT_CODE] = CStringGetTextDatum(info->name);
 	values[VERDICT_STATUS] = Int32GetDatum(info->status);
@@ -114,8 +100,25 @@ verdict_datum(const ApikeyDecision *d)
 	memset(nulls, false, VERDICT_MESSAGE + 1);
 	if (d->known)
 		fill_key_columns(d, values, nulls);
+}
+
+Datum
+apikey_verdict_datum(const ApikeyDecision *d)
+{
+	Datum		values[VERDICT_NCOLUMNS];
+	bool		nulls[VERDICT_NCOLUMNS];
+
+	apikey_verdict_values(d, values, nulls);
 	return HeapTupleGetDatum(heap_form_tuple(apikey_type_desc(APIKEY_TYPE_VERDICT),
 											 values, nulls));
+}
+
+void
+apikey_verify_request(ApikeyDecision *decision, const ApikeyRequest *request,
+					  ApikeyPolicy *policy)
+{
+	apikey_decide(decision, request, policy, NULL);
+	apikey_count_verify(decision);
 }
 
 static Datum
@@ -128,9 +131,8 @@ verify(FunctionCallInfo fcinfo, bool ip_is_inet)
 	apikey_require_preload("apikey.verify()");
 	policy = apikey_policy();
 	apikey_request_read(&request, policy, fcinfo, ip_is_inet);
-	apikey_decide(&decision, &request, policy, NULL);
-	apikey_count_verify(&decision);
-	return verdict_datum(&decision);
+	apikey_verify_request(&decision, &request, policy);
+	return apikey_verdict_datum(&decision);
 }
 
 PG_FUNCTION_INFO_V1(apikey_sql_verify);
