@@ -9,18 +9,11 @@
  */
 #include "postgres.h"
 
-#include <sys/socket.h>
-
-#include "access/tupmacs.h"
-#include "catalog/pg_type.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/inet.h"
 #include "utils/timestamp.h"
 
 #include "compat.h"
 #include "decide.h"
-#include "scopes.h"
 
 /* A check; detail, if not NULL, is to be told what was compared with what. */
 typedef bool (*Check) (ApikeyDecision *d, StringInfo detail);
@@ -28,8 +21,7 @@ typedef bool (*Check) (ApikeyDecision *d, StringInfo detail);
 static ApikeyText
 text_of(Datum value)
 {
-	struct varlena *text = pg_detoast_datum_packed((struct varlena *)
-												   DatumGetPointer(value));
+	struct varlena *text = (struct varlena *) DatumGetPointer(value);
 
 	return (ApikeyText) {VARDATA_ANY(text), VARSIZE_ANY_EXHDR(text), false};
 }
@@ -115,40 +107,12 @@ check_account(ApikeyDecision *d, StringInfo detail)
 		 memcmp(wanted->data, account.data, account.len) == 0);
 }
 
-/*
- * Is the address in a list of type inet[]?
- */
-static bool
-address_is_listed(const ApikeyNet *addr, ArrayType *list)
-{
-	int			count = ArrayGetNItems(ARR_NDIM(list), ARR_DIMS(list));
-	char	   *p = ARR_DATA_PTR(list);
-
-	for (int i = 0; i < count; i++)
-	{
-		inet	   *element = (inet *) p;
-		ApikeyNet	net = {.family = 4};
-
-		if (ip_family(element) != PGSQL_AF_INET)
-			net.family = 6;
-		net.bits = ip_bits(element);
-		memcpy(net.addr, ip_addr(element), net.family == 4 ? 4 : 16);
-		apikey_net_unmap(&net);
-		if (apikey_net_contains(&net, addr))
-			return true;
-		p += VARSIZE_ANY(p);
-		p = (char *) att_align_nominal(p, TYPALIGN_INT);
-	}
-	return false;
-}
-
 static bool
 check_ip(ApikeyDecision *d, StringInfo detail)
 {
 	bool		has_list = !d->key.null[KEY_ALLOWED_IPS];
 	bool		listed = has_list && d->request->ip_known &&
-		address_is_listed(&d->request->ip,
-						  DatumGetArrayTypeP(d->key.value[KEY_ALLOWED_IPS]));
+		apikey_netlist_contains(d->key.nets, d->key.nnets, &d->request->ip);
 
 	if (detail && d->request->ip_known)
 	{
@@ -172,9 +136,6 @@ check_ip(ApikeyDecision *d, StringInfo detail)
 static bool
 check_origin(ApikeyDecision *d, StringInfo detail)
 {
-	Datum	   *rules;
-	bool	   *nulls;
-	int			count = 0;
 	bool		passed = false;
 
 	if (d->kind == NULL || !d->kind->origin_locked)
@@ -196,19 +157,9 @@ check_origin(ApikeyDecision *d, StringInfo detail)
 			appendStringInfoString(detail, "kind allows localhost");
 		return true;
 	}
-	if (!d->key.null[KEY_ALLOWED_ORIGINS])
-		deconstruct_array(DatumGetArrayTypeP(d->key.value[KEY_ALLOWED_ORIGINS]),
-						  TEXTOID, -1, false, TYPALIGN_INT,
-						  &rules, &nulls, &count);
-	for (int i = 0; i < count && !passed; i++)
-	{
-		ApikeyOrigin rule;
-		ApikeyText	text = text_of(rules[i]);
-
-		passed = !nulls[i] &&
-			apikey_origin_rule_parse(text.data, text.len, &rule) == NULL &&
-			apikey_origin_matches(&rule, &d->request->origin);
-	}
+	for (int i = 0; i < d->key.norigins && !passed; i++)
+		passed = apikey_origin_matches(&d->key.origins[i],
+									   &d->request->origin);
 	if (detail)
 		appendStringInfo(detail, "%s is %sin the list of allowed origins",
 						 d->request->origin.host, passed ? "" : "not ");
@@ -370,8 +321,7 @@ apikey_decide(ApikeyDecision *d, const ApikeyRequest *request,
 	d->kind = apikey_policy_kind(policy, text.data, text.len);
 	text = text_of(d->key.value[KEY_ACCOUNT]);
 	d->account = apikey_policy_account(policy, text.data, text.len);
-	d->grants = apikey_scopes_open((struct varlena *)
-								   PG_DETOAST_DATUM_PACKED(d->key.value[KEY_SCOPES]));
+	d->grants = d->key.grants;
 
 	if (trace)
 		initStringInfo(&detail);

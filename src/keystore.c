@@ -8,20 +8,26 @@
  */
 #include "postgres.h"
 
+#include <sys/socket.h>
+
 #include "access/htup_details.h"
 #include "access/skey.h"
 #include "access/stratnum.h"
 #include "access/table.h"
+#include "catalog/pg_type.h"
 #include "executor/tuptable.h"
 #include "port/pg_bswap.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
+#include "utils/inet.h"
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 
 #include "catalog.h"
 #include "compat.h"
 #include "keystore.h"
+#include "scopes.h"
 
 /* What a scan looks for, and where it puts it */
 typedef struct KeySearch
@@ -132,6 +138,111 @@ missing_pepper_matters(Relation rel, const ApikeyPeppers *peppers)
 	return result;
 }
 
+/*
+ * Take the columns that we know out of a row; a table with others behind
+ * them, or with fewer, is no reason to fail.
+ */
+static void
+deform_row(HeapTuple tuple, TupleDesc desc, ApikeyKey *key)
+{
+	int			room = Max(desc->natts, APIKEY_KEY_NCOLUMNS);
+	Datum	   *values = palloc0(room * sizeof(Datum));
+	bool	   *nulls = palloc(room * sizeof(bool));
+
+	memset(nulls, true, room * sizeof(bool));
+	heap_deform_tuple(tuple, desc, values, nulls);
+	memcpy(key->value + 1, values, APIKEY_KEY_NCOLUMNS * sizeof(Datum));
+	memcpy(key->null + 1, nulls, APIKEY_KEY_NCOLUMNS * sizeof(bool));
+	pfree(values);
+	pfree(nulls);
+}
+
+/*
+ * Elements of a list, of those that are not null.
+ */
+static int
+elements_of(Datum array, Oid type, Datum **elements)
+{
+	bool	   *nulls;
+	int			count;
+	int			kept = 0;
+
+	deconstruct_array(DatumGetArrayTypeP(array), type, -1, false,
+					  TYPALIGN_INT, elements, &nulls, &count);
+	for (int i = 0; i < count; i++)
+	{
+		if (!nulls[i])
+			(*elements)[kept++] = (*elements)[i];
+	}
+	return kept;
+}
+
+static void
+decode_nets(ApikeyKey *key)
+{
+	Datum	   *elements;
+	int			count = elements_of(key->value[KEY_ALLOWED_IPS], INETOID,
+									&elements);
+	ApikeyNet  *nets = palloc0(Max(count, 1) * sizeof(ApikeyNet));
+
+	for (int i = 0; i < count; i++)
+	{
+		inet	   *element = DatumGetInetPP(elements[i]);
+
+		nets[i].family = ip_family(element) == PGSQL_AF_INET ? 4 : 6;
+		nets[i].bits = ip_bits(element);
+		memcpy(nets[i].addr, ip_addr(element), nets[i].family == 4 ? 4 : 16);
+		apikey_net_unmap(&nets[i]);
+	}
+	key->nnets = apikey_netlist_normalize(nets, count);
+	key->nets = nets;
+}
+
+static void
+decode_origins(ApikeyKey *key)
+{
+	Datum	   *elements;
+	int			count = elements_of(key->value[KEY_ALLOWED_ORIGINS], TEXTOID,
+									&elements);
+	ApikeyOrigin *origins = palloc(Max(count, 1) * sizeof(ApikeyOrigin));
+
+	key->norigins = 0;
+	for (int i = 0; i < count; i++)
+	{
+		text	   *element = DatumGetTextPP(elements[i]);
+
+		if (apikey_origin_rule_parse(VARDATA_ANY(element),
+									 VARSIZE_ANY_EXHDR(element),
+									 &origins[key->norigins]) == NULL)
+			key->norigins++;
+	}
+	key->origins = origins;
+}
+
+/*
+ * Make of a row what is said in the header.
+ */
+static void
+decode_row(HeapTuple tuple, TupleDesc desc, ApikeyKey *key)
+{
+	memset(key, 0, sizeof(*key));
+	key->tuple = tuple;
+	deform_row(tuple, desc, key);
+	for (int i = 1; i <= APIKEY_KEY_NCOLUMNS; i++)
+	{
+		/* the lists are decoded instead */
+		if (!key->null[i] && TupleDescAttr(desc, i - 1)->attlen == -1 &&
+			i != KEY_ALLOWED_IPS && i != KEY_ALLOWED_ORIGINS)
+			key->value[i] = PointerGetDatum(PG_DETOAST_DATUM_PACKED(key->value[i]));
+	}
+	key->grants = apikey_scopes_open((struct varlena *)
+									 DatumGetPointer(key->value[KEY_SCOPES]));
+	if (!key->null[KEY_ALLOWED_IPS])
+		decode_nets(key);
+	if (!key->null[KEY_ALLOWED_ORIGINS])
+		decode_origins(key);
+}
+
 ApikeyFind
 apikey_find(const char *text, size_t len, ApikeyKey *key)
 {
@@ -151,9 +262,7 @@ apikey_find(const char *text, size_t len, ApikeyKey *key)
 	}
 	if (search.found != NULL)
 	{
-		key->tuple = search.found;
-		heap_deform_tuple(search.found, RelationGetDescr(rel),
-						  key->value + 1, key->null + 1);
+		decode_row(search.found, RelationGetDescr(rel), key);
 		result = APIKEY_FOUND;
 	}
 	else if (missing_pepper_matters(rel, peppers))

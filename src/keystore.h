@@ -12,7 +12,10 @@
 #include "utils/uuid.h"
 
 #include "crypto.h"
+#include "netlist.h"
+#include "origin.h"
 #include "pepper.h"
+#include "scope.h"
 
 /* What apikey.key.algorithm says; anything else verifies nothing */
 #define APIKEY_ALGORITHM_BLAKE2B	1
@@ -50,12 +53,24 @@ typedef enum ApikeyKeyColumn
 
 #define APIKEY_KEY_NCOLUMNS	KEY_REVOKE_REASON
 
-/* A copy of a row of apikey.key; index its arrays by column. */
+/*
+ * A copy of a row of apikey.key; index its arrays by column.  A key that was
+ * found has no compressed or out-of-line values but those of the two lists,
+ * and has its sets and lists decoded.  A list that is NULL in the row lets
+ * everything pass; one that is there may be empty and then lets nothing pass.
+ */
 typedef struct ApikeyKey
 {
 	HeapTuple	tuple;
 	Datum		value[APIKEY_KEY_NCOLUMNS + 1];
 	bool		null[APIKEY_KEY_NCOLUMNS + 1];
+
+	/* set by apikey_find() */
+	ApikeyGrants grants;		/* KEY_SCOPES */
+	int			nnets;
+	const ApikeyNet *nets;		/* KEY_ALLOWED_IPS, normalized */
+	int			norigins;
+	const ApikeyOrigin *origins;	/* KEY_ALLOWED_ORIGINS */
 } ApikeyKey;
 
 typedef enum ApikeyFind
