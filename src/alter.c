@@ -101,6 +101,14 @@ apikey_require_living(const ApikeyKey *key, TimestampTz now)
 }
 
 void
+apikey_require_capability_of_key(const ApikeyKey *key, ApikeyAction action,
+								 ApikeyText actor)
+{
+	apikey_require_capability(TextDatumGetCString(key->value[KEY_ACCOUNT]),
+							  action, actor);
+}
+
+void
 apikey_rules_of_key(ApikeyRules *rules, const ApikeyKey *key)
 {
 	text	   *kind = DatumGetTextPP(key->value[KEY_KIND]);
@@ -247,18 +255,21 @@ apikey_sql_alter_key(PG_FUNCTION_ARGS)
 	ApikeyPrivileges saved;
 	ApikeyKey	key;
 	ApikeyRules rules;
+	ApikeyText	actor;
 	TimestampTz now = GetCurrentTimestamp();
 	const pg_uuid_t *key_id;
 	bool		changed;
 
 	apikey_require_writable("apikey.alter_key()");
 	key_id = apikey_key_id_argument(fcinfo, ARG_KEY_ID);
+	actor = apikey_named_actor(fcinfo, ARG_ACTOR);
 	apikey_enter(&saved, apikey_effective_actor(fcinfo, ARG_ACTOR));
 	SPI_connect();
 	apikey_key_open(key_id,
 					apikey_text_argument(fcinfo, ARG_ACCOUNT,
 										 APIKEY_ACCOUNT_MAX),
 					&key);
+	apikey_require_capability_of_key(&key, APIKEY_MAY_UPDATE, actor);
 	apikey_require_living(&key, now);
 	apikey_rules_of_key(&rules, &key);
 	apply_arguments(fcinfo, saved.caller, &rules, now, &key);

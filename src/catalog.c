@@ -45,6 +45,10 @@ static const char *const relation_names[APIKEY_NRELATIONS] = {
 	[APIKEY_REL_ACCOUNT_POLICY_PKEY] = "account_policy_pkey",
 	[APIKEY_REL_PEPPER] = "pepper",
 	[APIKEY_REL_SECRET] = "secret",
+	[APIKEY_REL_MEMBER] = "member",
+	[APIKEY_REL_MEMBER_PKEY] = "member_pkey",
+	[APIKEY_REL_CAPABILITY] = "capability",
+	[APIKEY_REL_CAPABILITY_PKEY] = "capability_pkey",
 	[APIKEY_REL_AUDIT_LOG] = "audit_log",
 };
 

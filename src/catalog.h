@@ -24,6 +24,10 @@ typedef enum ApikeyRelation
 	APIKEY_REL_ACCOUNT_POLICY_PKEY, /* index on (account) */
 	APIKEY_REL_PEPPER,
 	APIKEY_REL_SECRET,
+	APIKEY_REL_MEMBER,
+	APIKEY_REL_MEMBER_PKEY,		/* index on (account, subject) */
+	APIKEY_REL_CAPABILITY,
+	APIKEY_REL_CAPABILITY_PKEY, /* index on (role, action) */
 	APIKEY_REL_AUDIT_LOG
 } ApikeyRelation;
 

@@ -310,6 +310,7 @@ apikey_sql_issue(PG_FUNCTION_ARGS)
 	ApikeyRules rules;
 	NewKey		key;
 	TimestampTz now = GetCurrentTimestamp();
+	ApikeyText	named;
 	char	   *actor;
 	char	   *account;
 
@@ -320,11 +321,13 @@ apikey_sql_issue(PG_FUNCTION_ARGS)
 				 errmsg("credits are not available yet"),
 				 errdetail("Argument \"credits\" must be left out."),
 				 errhint("Issue the key without credits.")));
+	named = apikey_named_actor(fcinfo, ISSUE_ACTOR);
 	actor = apikey_effective_actor(fcinfo, ISSUE_ACTOR);
 	account = apikey_rule_account(apikey_text_argument(fcinfo, ISSUE_ACCOUNT,
 													   APIKEY_ACCOUNT_MAX));
 	apikey_enter_without_sql(&saved);
 	lock_key_table();
+	apikey_require_capability(account, APIKEY_MAY_CREATE, named);
 	apikey_rules_find(&rules, account,
 					  apikey_text_argument(fcinfo, ISSUE_KIND,
 										   APIKEY_KIND_MAX));
@@ -450,10 +453,12 @@ apikey_sql_rotate(PG_FUNCTION_ARGS)
 	TimestampTz now = GetCurrentTimestamp();
 	const Interval *overlap = overlap_argument(fcinfo);
 	const pg_uuid_t *key_id;
+	ApikeyText	named;
 	char	   *actor;
 
 	apikey_require_writable("apikey.rotate()");
 	key_id = apikey_key_id_argument(fcinfo, ROTATE_KEY_ID);
+	named = apikey_named_actor(fcinfo, ROTATE_ACTOR);
 	actor = apikey_effective_actor(fcinfo, ROTATE_ACTOR);
 	apikey_enter(&saved, actor);
 	lock_key_table();
@@ -462,6 +467,8 @@ apikey_sql_rotate(PG_FUNCTION_ARGS)
 					apikey_text_argument(fcinfo, ROTATE_ACCOUNT,
 										 APIKEY_ACCOUNT_MAX),
 					&old);
+	apikey_require_capability_of_key(&old, APIKEY_MAY_CREATE, named);
+	apikey_require_capability_of_key(&old, APIKEY_MAY_REVOKE, named);
 	require_rotatable(&old, now);
 	apikey_rules_of_key(&rules, &old);
 	apikey_rule_may_issue(&rules);

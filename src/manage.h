@@ -32,6 +32,11 @@ extern void apikey_key_set(ApikeyKey *key, ApikeyKeyColumn column,
 /* KA409 unless the key's state allows a change: not revoked, not expired. */
 extern void apikey_require_living(const ApikeyKey *key, TimestampTz now);
 
+/* KA403 unless the actor may do this in the key's account. */
+extern void apikey_require_capability_of_key(const ApikeyKey *key,
+											 ApikeyAction action,
+											 ApikeyText actor);
+
 /* The rules that apply to a stored key. */
 extern void apikey_rules_of_key(ApikeyRules *rules, const ApikeyKey *key);
 

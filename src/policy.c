@@ -408,6 +408,7 @@ apikey_policy_account(ApikeyPolicy *policy, const char *name, size_t len)
 	if (!policy->has_default || len > APIKEY_ACCOUNT_MAX)
 	{
 		policy->default_account.api_enabled = false;
+		policy->default_account.enforce_members = true;
 		return &policy->default_account;
 	}
 	memcpy(key, name, len);

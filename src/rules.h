@@ -10,6 +10,7 @@
 
 #include "datatype/timestamp.h"
 
+#include "member.h"
 #include "policy.h"
 #include "request.h"
 

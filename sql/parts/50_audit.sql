@@ -104,7 +104,7 @@ CREATE TRIGGER audit AFTER UPDATE OR DELETE ON apikey.key
     FOR EACH ROW EXECUTE FUNCTION apikey.audit_key();
 COMMENT ON TRIGGER audit ON apikey.key IS 'Writes the audit row';
 
--- Changes of policy; object is the table and its primary key
+-- Changes of policy; object is the table and the columns named by the trigger
 CREATE FUNCTION apikey.audit_policy() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -122,7 +122,9 @@ BEGIN
     END IF;
     INSERT INTO apikey.audit_log (action, account, actor, object, old, new)
         VALUES (lower(TG_OP), affected ->> 'account', apikey.clean_text(apikey.actor(), 255),
-                concat_ws(' ', TG_TABLE_NAME, affected ->> TG_ARGV[0]), before, after);
+                concat_ws(' ', TG_TABLE_NAME, (SELECT string_agg(affected ->> a.name, ' ' ORDER BY a.n)
+                                               FROM unnest(TG_ARGV) WITH ORDINALITY a (name, n))),
+                before, after);
     PERFORM apikey.announce('policy', NULL);
     RETURN NULL;
 END

@@ -63,14 +63,14 @@ COMMENT ON FUNCTION apikey.alter_key(uuid, text, text[], text[], text[], timesta
     IS 'Changes a key; NULL leaves as is, {} clears a list, infinity the expiry, ''none'' db_role';
 
 -- Every change of one key starts here: locks its row, keeps other accounts'
--- keys out of sight, and names the actor for the audit log.
-CREATE FUNCTION apikey.open_key(wanted uuid, guard text, actor text) RETURNS apikey.key
+-- keys out of sight, asks what the actor may do, and names the actor for the
+-- audit log.
+CREATE FUNCTION apikey.open_key(wanted uuid, guard text, actor text, action text DEFAULT 'update') RETURNS apikey.key
     LANGUAGE plpgsql VOLATILE
 AS $$
 DECLARE
     found_key apikey.key;
 BEGIN
-    PERFORM apikey.acting_as(actor);
     IF wanted IS NULL THEN
         RAISE EXCEPTION 'key_id must not be null'
             USING ERRCODE = '22023', DETAIL = 'Argument "key_id" names the key to change.',
@@ -82,10 +82,12 @@ BEGIN
             USING ERRCODE = 'KA404', DETAIL = 'No key of this account has this key_id.',
                   HINT = 'apikey.keys lists the keys.';
     END IF;
+    PERFORM apikey.require_capability(found_key.account, action, actor);
+    PERFORM apikey.acting_as(actor);
     RETURN found_key;
 END
 $$;
-COMMENT ON FUNCTION apikey.open_key(uuid, text, text) IS 'Locks a key for a change, or raises KA404';
+COMMENT ON FUNCTION apikey.open_key(uuid, text, text, text) IS 'Locks a key for a change, or raises KA404 or KA403';
 
 CREATE FUNCTION apikey.disable(key_id uuid, actor text DEFAULT NULL, account text DEFAULT NULL) RETURNS boolean
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -134,7 +136,7 @@ DECLARE
     k apikey.key;
 BEGIN
     PERFORM apikey.require_writable('apikey.revoke');
-    k := apikey.open_key(key_id, account, actor);
+    k := apikey.open_key(key_id, account, actor, 'revoke');
     IF apikey.key_status(k.revoked_at, k.expires_at, NULL) <> 'active' THEN
         RETURN false;
     END IF;
@@ -153,7 +155,8 @@ DECLARE
     revoked bigint;
 BEGIN
     PERFORM apikey.require_writable('apikey.revoke_account');
-    PERFORM apikey.acting_as(actor), apikey.check_account(account);
+    PERFORM apikey.require_capability(account, 'revoke', actor);
+    PERFORM apikey.acting_as(actor);
     UPDATE apikey.key t
         SET revoked_at = clock_timestamp(), revoked_by = apikey.actor(), revoke_reason = apikey.clean_text(reason, 255)
         WHERE t.account = revoke_account.account
@@ -169,19 +172,24 @@ CREATE FUNCTION apikey.purge(older_than interval, account text DEFAULT NULL, act
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
+    accounts text[] := ARRAY[account];
     purged uuid[];
 BEGIN
     PERFORM apikey.require_writable('apikey.purge');
-    PERFORM apikey.acting_as(actor), CASE WHEN account IS NOT NULL THEN apikey.check_account(account) END;
     IF older_than IS NULL OR older_than NOT BETWEEN '0' AND '1000 years' THEN
         RAISE EXCEPTION 'older_than must not be null, negative or more than 1000 years'
             USING ERRCODE = '22023', DETAIL = 'Argument "older_than" says how long ago keys must have ended.',
                   HINT = 'For example apikey.purge(''2 years'').';
     END IF;
+    IF account IS NULL THEN
+        accounts := ARRAY(SELECT DISTINCT t.account FROM apikey.key t
+                          WHERE least(t.revoked_at, t.expires_at) < clock_timestamp() - older_than);
+    END IF;
+    PERFORM apikey.require_capability(a.name, 'revoke', actor) FROM unnest(accounts) a (name);
+    PERFORM apikey.acting_as(actor);
     WITH gone AS (
         DELETE FROM apikey.key t
-        WHERE least(t.revoked_at, t.expires_at) < clock_timestamp() - older_than
-          AND (purge.account IS NULL OR t.account = purge.account)
+        WHERE least(t.revoked_at, t.expires_at) < clock_timestamp() - older_than AND t.account = ANY (accounts)
         RETURNING t.key_id)
     SELECT array_agg(g.key_id ORDER BY g.key_id) INTO purged FROM gone g;
     IF keep_usage IS NOT TRUE THEN

@@ -37,7 +37,7 @@ CREATE FUNCTION apikey.list_keys(account text, actor text DEFAULT NULL) RETURNS 
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    PERFORM apikey.acting_as(actor), apikey.check_account(account);
+    PERFORM apikey.require_capability(account, 'view', actor);
     RETURN QUERY SELECT * FROM apikey.keys k WHERE k.account = list_keys.account ORDER BY k.created_at, k.key_id;
 END
 $$;

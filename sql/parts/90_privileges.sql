@@ -15,7 +15,7 @@ CREATE FUNCTION apikey.access_level(level text, OUT functions text[], OUT readab
     LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    policy CONSTANT text[] := '{kind,account_policy,scope}';
+    policy CONSTANT text[] := '{kind,account_policy,scope,member,capability}';
     views CONSTANT text[] := '{keys,audit_log,keys_to_rotate,pepper_status,usage_hourly,usage_daily,key_usage,account_usage,recent_errors,stats,stats_by_code,guesses}';
 BEGIN
     readable := '{}';
@@ -128,6 +128,8 @@ GRANT EXECUTE ON FUNCTION apikey.stats_now(), apikey.code_counts(), apikey.guess
 SELECT pg_catalog.pg_extension_config_dump('apikey.kind', '');
 SELECT pg_catalog.pg_extension_config_dump('apikey.account_policy', '');
 SELECT pg_catalog.pg_extension_config_dump('apikey.scope', '');
+SELECT pg_catalog.pg_extension_config_dump('apikey.member', '');
+SELECT pg_catalog.pg_extension_config_dump('apikey.capability', '');
 SELECT pg_catalog.pg_extension_config_dump('apikey.pepper', '');
 SELECT pg_catalog.pg_extension_config_dump('apikey.secret', '');
 SELECT pg_catalog.pg_extension_config_dump('apikey.key', '');

@@ -28,7 +28,7 @@ SELECT c.name, split_part(pg_temp.fails(format('UPDATE apikey.account_policy SET
 \echo == scope
 SELECT c.n, split_part(pg_temp.fails('INSERT INTO apikey.scope (scope) VALUES (' || c.row || ')'), '|', 1) AS error FROM (VALUES (1, $$''$$), (2, $$'*'$$), (3, $$'a b'$$), (4, $$'a:'$$), (5, $$'a:*:b'$$), (6, 'NULL'), (7, $$'a:*'$$), (8, $$'é'$$)) c (n, row) ORDER BY n;
 DELETE FROM apikey.scope WHERE scope = 'a:*';
-SELECT conrelid::regclass AS "table", conname FROM pg_constraint WHERE conrelid IN ('apikey.kind'::regclass, 'apikey.account_policy'::regclass, 'apikey.scope'::regclass, 'apikey.pepper'::regclass) AND contype = 'c' ORDER BY conrelid::regclass::text COLLATE "C", conname COLLATE "C";
+SELECT conrelid::regclass AS "table", conname FROM pg_constraint WHERE conrelid IN ('apikey.kind'::regclass, 'apikey.account_policy'::regclass, 'apikey.scope'::regclass, 'apikey.member'::regclass, 'apikey.capability'::regclass, 'apikey.pepper'::regclass) AND contype = 'c' ORDER BY conrelid::regclass::text COLLATE "C", conname COLLATE "C";
 
 \echo == The default row stays, shipped kinds can go
 SELECT pg_temp.fails($$DELETE FROM apikey.account_policy WHERE account = '*'$$) AS delete, pg_temp.fails($$UPDATE apikey.account_policy SET account = 'x' WHERE account = '*'$$) AS rename,

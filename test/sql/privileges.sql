@@ -39,7 +39,7 @@ SELECT c.call, pg_temp.fails(c.call) AS error FROM (VALUES
     (23, 'INSERT INTO apikey.audit_log (action) VALUES (''x'')'), (24, 'UPDATE apikey.account_policy SET max_keys = -1'), (25, 'DELETE FROM apikey.key'), (26, 'CREATE TABLE apikey.mine ()'),
     (27, 'SELECT apikey.acting_as(''x'')'), (28, 'SELECT apikey.clean_text(''x'', 5)'), (29, 'SELECT apikey.announce(''x'', NULL)'), (30, 'SELECT apikey.actor()'), (31, 'SELECT apikey.new_id()'),
     (32, $$SELECT apikey.open_key('00000000-0000-7000-8000-000000000000', NULL, NULL)$$), (33, 'SELECT apikey.key_status(NULL, NULL, NULL)'), (34, 'SELECT apikey.local_installation()'),
-    (35, 'SELECT apikey.require_writable(''x'')'), (36, $$SET apikey.pepper_file = '/etc/passwd'$$), (37, $$SET apikey.made_up = 'x'$$)) c (n, call) WHERE c.n NOT IN (1, 2, 5, 6) ORDER BY n;
+    (35, 'SELECT apikey.require_writable(''x'')'), (38, 'SELECT * FROM apikey.member'), (39, 'SELECT * FROM apikey.capability'), (40, $$SELECT apikey.require_capability('a', 'view', 'x')$$), (36, $$SET apikey.pepper_file = '/etc/passwd'$$), (37, $$SET apikey.made_up = 'x'$$)) c (n, call) WHERE c.n NOT IN (1, 2, 5, 6) ORDER BY n;
 SELECT pg_temp.fails(format('SELECT apikey.verify(%L)', :'key')) AS verify, pg_temp.fails(format('SELECT apikey.verify(%L, NULL, inet %L)', :'key', '::1')) AS verify_inet,
        pg_temp.fails(format('SELECT apikey.rotate(%L)', :'key_id')) AS rotate, pg_temp.fails(format('SELECT apikey.revoke(%L)', :'key_id')) AS revoke \gx
 RESET ROLE;
@@ -77,7 +77,7 @@ SELECT * FROM tables_of WHERE privileges <> '' ORDER BY relname COLLATE "C", lev
 
 -- of the tables that an admin may write, columns that stay out of reach
 SELECT a.attrelid::regclass AS "table", a.attname, has_column_privilege('regress_apikey_admin', a.attrelid, a.attnum, 'INSERT') AS insert, has_column_privilege('regress_apikey_admin', a.attrelid, a.attnum, 'UPDATE') AS update
-FROM pg_attribute a WHERE a.attrelid IN ('apikey.kind'::regclass, 'apikey.account_policy'::regclass, 'apikey.scope'::regclass) AND a.attnum > 0 AND NOT a.attisdropped
+FROM pg_attribute a WHERE a.attrelid IN ('apikey.kind'::regclass, 'apikey.account_policy'::regclass, 'apikey.scope'::regclass, 'apikey.member'::regclass, 'apikey.capability'::regclass) AND a.attnum > 0 AND NOT a.attisdropped
   AND NOT (has_column_privilege('regress_apikey_admin', a.attrelid, a.attnum, 'INSERT') AND has_column_privilege('regress_apikey_admin', a.attrelid, a.attnum, 'UPDATE')) ORDER BY a.attrelid::regclass::text COLLATE "C", a.attnum;
 
 \echo == ... and that it works: a verifier verifies and no more

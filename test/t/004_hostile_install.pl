@@ -129,7 +129,7 @@ $node->safe_psql(
 			END;
 		END LOOP;
 		-- what has our names
-		FOR f IN SELECT unnest('{key,keys,kind,scope,account_policy,pepper,audit_log,installation,verdict,issued_key,pg_roles,pg_proc,pg_class}'::text[]) AS name LOOP
+		FOR f IN SELECT unnest('{key,keys,kind,scope,account_policy,member,capability,pepper,audit_log,installation,verdict,issued_key,pg_roles,pg_proc,pg_class}'::text[]) AS name LOOP
 			EXECUTE format('CREATE TABLE evil.%I (kind text, account text, scope text, key_id uuid, installation uuid)', f.name);
 		END LOOP;
 		FOR f IN SELECT unnest('{issue,verify,revoke,actor,acting_as,clean_text,new_id,open_key,announce,key_status,require_writable}'::text[]) AS name LOOP
@@ -186,7 +186,7 @@ call('revoke_access', "SELECT apikey.revoke_access('plain', 'admin')", '');
 call('views', 'SELECT status FROM apikey.keys LIMIT 1', 'revoked');
 call('view keys_to_rotate', 'SELECT key_id FROM apikey.keys_to_rotate', '');
 call('view pepper_status', 'SELECT keys FROM apikey.pepper_status', '2');
-call('policy rows: insert', "INSERT INTO apikey.kind (kind, prefix) VALUES ('evil', 'evil_'); INSERT INTO apikey.account_policy (account, max_keys) VALUES ('x', 3); INSERT INTO apikey.scope (scope) VALUES ('a:b')", '');
+call('policy rows: insert', "INSERT INTO apikey.kind (kind, prefix) VALUES ('evil', 'evil_'); INSERT INTO apikey.account_policy (account, max_keys) VALUES ('x', 3); INSERT INTO apikey.scope (scope) VALUES ('a:b'); INSERT INTO apikey.member (account, subject, role) VALUES ('x', 'y', 'z'); INSERT INTO apikey.capability (role, action) VALUES ('z', 'view')", '');
 call('policy rows: update', 'UPDATE apikey.kind SET enabled = true, mask_head = 4; UPDATE apikey.account_policy SET name_max = 50; UPDATE apikey.scope SET enabled = false', '');
 call('policy rows: truncate', 'TRUNCATE apikey.scope', '');
 call('the types', "SELECT 'b a:*'::apikey.scopes, 'a & b'::apikey.scope_query, apikey.covers('a:*', 'a:b')", 'a:* b|a & b|t');
