@@ -46,8 +46,9 @@ add_failure(Batch *batch, const ApikeyEvent *event)
 		batch->failures = repalloc_huge(batch->failures,
 										batch->failures_size * sizeof(Failure));
 	}
-	failure = &batch->failures[batch->nfailures++];
+	failure = &batch->failures[batch->nfailures];
 	failure->head = event->head;
+	failure->number = batch->nfailures++;
 	for (int i = 0; i < 4; i++)
 	{
 		failure->text[i] = lengths[i] > 0 ? pnstrdup(text, lengths[i]) : NULL;
@@ -106,17 +107,19 @@ compare_usage(const void *a, const void *b)
 	return (x->hour > y->hour) - (x->hour < y->hour);
 }
 
-/* By key, newest first */
+/* By key, newest first; of the same microsecond the one counted last */
 static int
 compare_failures(const void *a, const void *b)
 {
-	const ApikeyEventHead *x = &((const Failure *) a)->head;
-	const ApikeyEventHead *y = &((const Failure *) b)->head;
-	int			order = memcmp(&x->key_id, &y->key_id, UUID_LEN);
+	const Failure *x = a;
+	const Failure *y = b;
+	int			order = memcmp(&x->head.key_id, &y->head.key_id, UUID_LEN);
 
 	if (order != 0)
 		return order;
-	return (x->at < y->at) - (x->at > y->at);
+	if (x->head.at != y->head.at)
+		return x->head.at < y->head.at ? 1 : -1;
+	return (x->number < y->number) - (x->number > y->number);
 }
 
 static int

@@ -36,6 +36,7 @@ typedef struct Usage
 typedef struct Failure
 {
 	ApikeyEventHead head;
+	int			number;			/* in the order of the buffer */
 	char	   *text[4];		/* code, method, path, request id */
 } Failure;
 

@@ -138,15 +138,15 @@ CREATE FUNCTION apikey.apply_errors(
     SET plan_cache_mode = force_custom_plan SET jit = off
 AS $$
 BEGIN
-    -- Of one batch no more than are kept.
+    -- Of one batch no more than are kept; of the same time those first in it.
     INSERT INTO apikey.recent_error (key_id, occurred_at, node, status, code, method, path, request_id)
         SELECT u.key_id, u.occurred, apply_errors.node, u.status, u.code, u.method, u.path, u.request_id
-        FROM (SELECT *, row_number() OVER (PARTITION BY n.key_id ORDER BY n.occurred DESC, n.i DESC) AS age
+        FROM (SELECT *, row_number() OVER (PARTITION BY n.key_id ORDER BY n.occurred DESC, n.i) AS age
               FROM unnest(key_ids, occurred, status, codes, methods, paths, request_ids) WITH ORDINALITY
                   n (key_id, occurred, status, code, method, path, request_id, i)) u
              JOIN apikey.key k ON k.key_id = u.key_id
         WHERE u.age <= 50
-        ORDER BY u.key_id, u.occurred, u.i;
+        ORDER BY u.key_id, u.occurred, u.i DESC;
     DELETE FROM apikey.recent_error e
         USING (SELECT DISTINCT u.key_id FROM unnest(key_ids) u (key_id)) touched
               CROSS JOIN LATERAL (SELECT o.occurred_at, o.error_id FROM apikey.recent_error o
