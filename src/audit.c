@@ -127,7 +127,7 @@ describe_key(const ApikeyKey *key)
 }
 
 void
-apikey_audit_issue(const ApikeyKey *key)
+apikey_audit_issue(const ApikeyKey *key, const char *action)
 {
 	Relation	rel = table_open(apikey_relation(APIKEY_REL_AUDIT_LOG),
 								 RowExclusiveLock);
@@ -140,7 +140,7 @@ apikey_audit_issue(const ApikeyKey *key)
 	apikey_new_id(&id);
 	values[AUDIT_ID] = UUIDPGetDatum(&id);
 	values[AUDIT_OCCURRED_AT] = TimestampTzGetDatum(GetCurrentTimestamp());
-	values[AUDIT_ACTION] = CStringGetTextDatum("issue");
+	values[AUDIT_ACTION] = CStringGetTextDatum(action);
 	values[AUDIT_KEY_ID] = key->value[KEY_KEY_ID];
 	values[AUDIT_ACCOUNT] = key->value[KEY_ACCOUNT];
 	values[AUDIT_DB_USER] =

@@ -9,7 +9,7 @@
 
 #include "keystore.h"
 
-/* Note that a key was made. */
-extern void apikey_audit_issue(const ApikeyKey *key);
+/* Note that a key was made: issued or imported. */
+extern void apikey_audit_issue(const ApikeyKey *key, const char *action);
 
 #endif							/* APIKEY_AUDIT_H */

@@ -10,7 +10,6 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
-#include "access/table.h"
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "executor/spi.h"
@@ -23,13 +22,11 @@
 
 #include "address.h"
 #include "apikey.h"
-#include "audit.h"
 #include "catalog.h"
 #include "compat.h"
 #include "crypto.h"
 #include "locks.h"
 #include "manage.h"
-#include "notify.h"
 #include "pepper.h"
 #include "record.h"
 #include "scopes.h"
@@ -71,13 +68,6 @@ typedef struct NewKey
 	char		text[APIKEY_TOKEN_MAX];
 	size_t		text_len;
 } NewKey;
-
-static void
-set_column(NewKey *key, ApikeyKeyColumn column, Datum value)
-{
-	key->row.value[column] = value;
-	key->row.null[column] = false;
-}
 
 /*
  * Refuse one key too many: exactly so under concurrency and in every
@@ -133,7 +123,7 @@ make_text(NewKey *key, const ApikeyKind *kind)
 	char		display[APIKEY_DISPLAY_MAX + 1];
 	uint8		random[RANDOM_CHUNK];
 	size_t		have = 0;
-	bytea	   *digest = palloc(VARHDRSZ + APIKEY_DIGEST_LEN);
+	unsigned char digest[APIKEY_DIGEST_LEN];
 
 	apikey_address_secret_ensure();
 	while (have < kind->format.body_length)
@@ -147,32 +137,12 @@ make_text(NewKey *key, const ApikeyKind *kind)
 	apikey_wipe(random, sizeof(random));
 	apikey_wipe(body, sizeof(body));
 
-	SET_VARSIZE(digest, VARHDRSZ + APIKEY_DIGEST_LEN);
-	apikey_digest((unsigned char *) VARDATA(digest), key->text, key->text_len,
-				  pepper->secret);
-	set_column(key, KEY_DIGEST, PointerGetDatum(digest));
-	set_column(key, KEY_LOOKUP,
-			   Int64GetDatum(apikey_lookup_of((unsigned char *) VARDATA(digest))));
-	set_column(key, KEY_PEPPER_ID, Int32GetDatum(pepper->id));
-	set_column(key, KEY_ALGORITHM, Int16GetDatum(APIKEY_ALGORITHM_BLAKE2B));
+	apikey_digest(digest, key->text, key->text_len, pepper->secret);
+	apikey_newkey_set_digest(&key->row, digest, pepper->id,
+							 APIKEY_ALGORITHM_BLAKE2B);
 	apikey_token_display(&kind->format, &kind->mask, key->text, key->text_len,
 						 display);
-	set_column(key, KEY_DISPLAY, CStringGetTextDatum(display));
-}
-
-/*
- * Store the row and its audit row.
- */
-static void
-store_key(NewKey *key)
-{
-	Relation	rel = table_open(apikey_relation(APIKEY_REL_KEY),
-								 RowExclusiveLock);
-
-	apikey_insert(rel, key->row.value + 1, key->row.null + 1);
-	table_close(rel, NoLock);
-	apikey_audit_issue(&key->row);
-	apikey_announce("issue", DatumGetUUIDP(key->row.value[KEY_KEY_ID]));
+	apikey_newkey_set(&key->row, KEY_DISPLAY, CStringGetTextDatum(display));
 }
 
 /*
@@ -207,31 +177,6 @@ issued_datum(NewKey *key)
 }
 
 /*
- * Columns that every new key has.
- */
-static void
-start_key(NewKey *key, const char *actor, TimestampTz now)
-{
-	pg_uuid_t  *id = palloc(sizeof(pg_uuid_t));
-
-	memset(key, 0, sizeof(*key));
-	memset(key->row.null, true, sizeof(key->row.null));
-	apikey_new_id(id);
-	set_column(key, KEY_KEY_ID, UUIDPGetDatum(id));
-	set_column(key, KEY_CREATED_AT, TimestampTzGetDatum(now));
-	if (actor != NULL)
-		set_column(key, KEY_CREATED_BY, CStringGetTextDatum(actor));
-}
-
-static void
-set_expiry(NewKey *key, const ApikeyExpiry *expiry)
-{
-	set_column(key, KEY_EXPIRY_GIVEN, BoolGetDatum(expiry->given));
-	set_column(key, KEY_EXPIRES_AT, TimestampTzGetDatum(expiry->at));
-	key->row.null[KEY_EXPIRES_AT] = expiry->never;
-}
-
-/*
  * Read two optional arguments of expiry.
  */
 static void
@@ -255,43 +200,20 @@ static void
 apply_issue_arguments(FunctionCallInfo fcinfo, const ApikeyRules *rules,
 					  Oid caller, TimestampTz now, NewKey *key)
 {
+	static const ApikeyNewKeyArguments args = {
+		.name = ISSUE_NAME,
+		.scopes = ISSUE_SCOPES,
+		.allowed_ips = ISSUE_ALLOWED_IPS,
+		.allowed_origins = ISSUE_ALLOWED_ORIGINS,
+		.metadata = ISSUE_METADATA,
+		.db_role = ISSUE_DB_ROLE,
+	};
 	ApikeyExpiry expiry = {false};
-	text	   *role = apikey_rule_db_role(caller,
-										   apikey_text_argument(fcinfo, ISSUE_DB_ROLE, NAMEDATALEN - 1));
 
-	set_column(key, KEY_ACCOUNT, CStringGetTextDatum(rules->account_name));
-	set_column(key, KEY_KIND, CStringGetTextDatum(rules->kind->name));
-	set_column(key, KEY_NAME,
-			   PointerGetDatum(apikey_rule_name(rules,
-												apikey_text_argument(fcinfo, ISSUE_NAME, APIKEY_NAME_BYTES_MAX))));
-	set_column(key, KEY_SCOPES,
-			   PointerGetDatum(apikey_rule_scopes(rules,
-												  !PG_ARGISNULL(ISSUE_SCOPES),
-												  PG_GETARG_DATUM(ISSUE_SCOPES))));
-	apikey_key_set(&key->row, KEY_ALLOWED_IPS,
-			   apikey_rule_ips(rules, !PG_ARGISNULL(ISSUE_ALLOWED_IPS),
-							   PG_GETARG_DATUM(ISSUE_ALLOWED_IPS)));
-	apikey_key_set(&key->row, KEY_ALLOWED_ORIGINS,
-			   apikey_rule_origins(rules, !PG_ARGISNULL(ISSUE_ALLOWED_ORIGINS),
-								   PG_GETARG_DATUM(ISSUE_ALLOWED_ORIGINS)));
-	apikey_key_set(&key->row, KEY_METADATA,
-			   apikey_rule_metadata(!PG_ARGISNULL(ISSUE_METADATA),
-									PG_GETARG_DATUM(ISSUE_METADATA)));
-	if (role != NULL)
-		set_column(key, KEY_DB_ROLE, PointerGetDatum(role));
+	apikey_newkey_fill(fcinfo, &args, rules, caller, &key->row);
 	expiry_arguments(fcinfo, ISSUE_EXPIRES_AT, ISSUE_EXPIRES_IN, rules, now,
 					 &expiry);
-	set_expiry(key, &expiry);
-}
-
-/*
- * Hold off removal and change of kinds until the end of the transaction.
- */
-static void
-lock_key_table(void)
-{
-	table_close(table_open(apikey_relation(APIKEY_REL_KEY), RowExclusiveLock),
-				NoLock);
+	apikey_newkey_set_expiry(&key->row, &expiry);
 }
 
 PG_FUNCTION_INFO_V1(apikey_sql_issue);
@@ -326,18 +248,18 @@ apikey_sql_issue(PG_FUNCTION_ARGS)
 	account = apikey_rule_account(apikey_text_argument(fcinfo, ISSUE_ACCOUNT,
 													   APIKEY_ACCOUNT_MAX));
 	apikey_enter_without_sql(&saved);
-	lock_key_table();
+	apikey_newkey_lock_table();
 	apikey_require_capability(account, APIKEY_MAY_CREATE, named);
 	apikey_rules_find(&rules, account,
 					  apikey_text_argument(fcinfo, ISSUE_KIND,
 										   APIKEY_KIND_MAX));
 	apikey_rule_may_issue(&rules);
-	start_key(&key, actor, now);
+	apikey_newkey_start(&key.row, actor, now);
 	apply_issue_arguments(fcinfo, &rules, saved.caller, now, &key);
 
 	check_cap(&rules);
 	make_text(&key, rules.kind);
-	store_key(&key);
+	apikey_newkey_store(&key.row, "issue");
 	apikey_leave(&saved);
 	return issued_datum(&key);
 }
@@ -357,9 +279,10 @@ inherit_columns(const ApikeyKey *old, NewKey *key)
 		key->row.value[kept[i]] = old->value[kept[i]];
 		key->row.null[kept[i]] = old->null[kept[i]];
 	}
-	set_column(key, KEY_ROTATED_FROM, old->value[KEY_KEY_ID]);
-	set_column(key, KEY_LINEAGE, old->value[old->null[KEY_LINEAGE] ?
-											KEY_KEY_ID : KEY_LINEAGE]);
+	apikey_newkey_set(&key->row, KEY_ROTATED_FROM, old->value[KEY_KEY_ID]);
+	apikey_newkey_set(&key->row, KEY_LINEAGE,
+					  old->value[old->null[KEY_LINEAGE] ?
+								 KEY_KEY_ID : KEY_LINEAGE]);
 }
 
 /*
@@ -461,7 +384,7 @@ apikey_sql_rotate(PG_FUNCTION_ARGS)
 	named = apikey_named_actor(fcinfo, ROTATE_ACTOR);
 	actor = apikey_effective_actor(fcinfo, ROTATE_ACTOR);
 	apikey_enter(&saved, actor);
-	lock_key_table();
+	apikey_newkey_lock_table();
 	SPI_connect();
 	apikey_key_open(key_id,
 					apikey_text_argument(fcinfo, ROTATE_ACCOUNT,
@@ -473,17 +396,17 @@ apikey_sql_rotate(PG_FUNCTION_ARGS)
 	apikey_rules_of_key(&rules, &old);
 	apikey_rule_may_issue(&rules);
 
-	start_key(&key, actor, now);
+	apikey_newkey_start(&key.row, actor, now);
 	inherit_columns(&old, &key);
 	expiry.given = DatumGetBool(old.value[KEY_EXPIRY_GIVEN]);
 	expiry.never = old.null[KEY_EXPIRES_AT];
 	expiry.at = DatumGetTimestampTz(old.value[KEY_EXPIRES_AT]);
 	expiry_arguments(fcinfo, ROTATE_EXPIRES_AT, ROTATE_EXPIRES_IN, &rules,
 					 now, &expiry);
-	set_expiry(&key, &expiry);
+	apikey_newkey_set_expiry(&key.row, &expiry);
 
 	make_text(&key, rules.kind);
-	store_key(&key);
+	apikey_newkey_store(&key.row, "issue");
 	supersede(&old, &key, overlap, now);
 	SPI_finish();
 	apikey_leave(&saved);

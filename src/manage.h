@@ -29,6 +29,45 @@ extern void apikey_key_open(const pg_uuid_t *key_id, ApikeyText guard,
 extern void apikey_key_set(ApikeyKey *key, ApikeyKeyColumn column,
 						   Datum value);
 
+/* Set a column of a new key to something that is not NULL. */
+static inline void
+apikey_newkey_set(ApikeyKey *key, ApikeyKeyColumn column, Datum value)
+{
+	key->value[column] = value;
+	key->null[column] = false;
+}
+
+/*
+ * newkey.c: making the row of a key.  First the key table is locked, until
+ * the end of the transaction, against removal and change of kinds.  start
+ * gives it an id and leaves all else NULL; fill takes the columns from
+ * arguments, whose numbers are given, that obey the rules; store writes the
+ * row and its audit row, and announces it, both under the event's name.
+ */
+typedef struct ApikeyNewKeyArguments
+{
+	int			name;
+	int			scopes;
+	int			allowed_ips;
+	int			allowed_origins;
+	int			metadata;
+	int			db_role;
+} ApikeyNewKeyArguments;
+
+extern void apikey_newkey_lock_table(void);
+extern void apikey_newkey_start(ApikeyKey *key, const char *actor,
+								TimestampTz created);
+extern void apikey_newkey_fill(FunctionCallInfo fcinfo,
+							   const ApikeyNewKeyArguments *args,
+							   const ApikeyRules *rules, Oid caller,
+							   ApikeyKey *key);
+extern void apikey_newkey_set_digest(ApikeyKey *key,
+									 const unsigned char digest[APIKEY_DIGEST_LEN],
+									 int32 pepper_id, int16 algorithm);
+extern void apikey_newkey_set_expiry(ApikeyKey *key,
+									 const ApikeyExpiry *expiry);
+extern void apikey_newkey_store(const ApikeyKey *key, const char *event);
+
 /* KA409 unless the key's state allows a change: not revoked, not expired. */
 extern void apikey_require_living(const ApikeyKey *key, TimestampTz now);
 
