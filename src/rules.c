@@ -242,6 +242,30 @@ apikey_rule_scopes(const ApikeyRules *rules, bool given, Datum scopes)
 	return value;
 }
 
+PG_FUNCTION_INFO_V1(apikey_sql_unlisted_scopes);
+
+/*
+ * apikey.unlisted_scopes(apikey.scopes) returns text[]
+ *		Grants that could not be given any more, as the catalogue is now.
+ */
+Datum
+apikey_sql_unlisted_scopes(PG_FUNCTION_ARGS)
+{
+	ApikeyGrants set = apikey_scopes_open(PG_GETARG_VARLENA_PP(0));
+	ApikeyPolicy *policy = apikey_policy();
+	ApikeySlice *unlisted = palloc(Max(set.count, 1) * sizeof(ApikeySlice));
+	int			count = 0;
+
+	for (int i = 0; i < set.count; i++)
+	{
+		ApikeySlice grant = apikey_grants_get(&set, i);
+
+		if (!apikey_policy_knows_grant(policy, grant.data, grant.len))
+			unlisted[count++] = grant;
+	}
+	PG_RETURN_DATUM(apikey_slices_to_array(unlisted, count));
+}
+
 Datum
 apikey_rule_ips(const ApikeyRules *rules, bool given, Datum ips)
 {
@@ -449,13 +473,12 @@ apikey_rule_expiry(const ApikeyRules *rules,
 
 	read_expiry(at, in, now, expiry);
 	if (!expiry->given)
-	{
 		expiry->at = apikey_interval_is_zero(usual) ? DT_NOEND :
 			later_by(created, usual);
-		expiry->at = Min(expiry->at, latest);
-	}
 	else if (expiry->never)
 		expiry->at = DT_NOEND;
+	if (at == NULL && in == NULL)
+		expiry->at = Min(expiry->at, latest);
 	expiry->never = TIMESTAMP_IS_NOEND(expiry->at);
 	if (expiry->at > latest)
 		forbidden(rules, "an expiry that late",

@@ -56,7 +56,7 @@ extern text *apikey_rule_db_role(Oid caller, ApikeyText role);
 /*
  * The expiry of a key made at created: at, or in from now, or a default.
  * Neither argument given: *expiry holds what to use if it says given, such as
- * a predecessor's.
+ * a predecessor's.  What was not asked for is cut to policy's maximum.
  */
 extern void apikey_rule_expiry(const ApikeyRules *rules,
 							   const TimestampTz *at, const Interval *in,

@@ -16,7 +16,7 @@ CREATE FUNCTION apikey.access_level(level text, OUT functions text[], OUT readab
 AS $$
 DECLARE
     policy CONSTANT text[] := '{kind,account_policy,scope,member,capability}';
-    views CONSTANT text[] := '{keys,audit_log,keys_to_rotate,pepper_status,usage_hourly,usage_daily,key_usage,account_usage,recent_errors,stats,stats_by_code,guesses}';
+    views CONSTANT text[] := '{keys,audit_log,keys_to_rotate,policy_violations,pepper_status,usage_hourly,usage_daily,key_usage,account_usage,recent_errors,stats,stats_by_code,guesses}';
 BEGIN
     readable := '{}';
     writable := '{}';
@@ -26,10 +26,10 @@ BEGIN
         WHEN 'issuer' THEN
             functions := '{issue,rotate,alter_key,disable,enable,revoke,revoke_account,find_keys,revoke_leaked,scan_pattern,list_keys}';
         WHEN 'auditor' THEN
-            functions := '{usage_report,cardinality,sketch_agg,sketch_union,sketch_union_agg,stats_now,code_counts,guesses_now}';
+            functions := '{usage_report,cardinality,sketch_agg,sketch_union,sketch_union_agg,unlisted_scopes,stats_now,code_counts,guesses_now}';
             readable := views || policy;
         WHEN 'admin' THEN
-            functions := '{verify,explain,record,flush_usage,reset_stats,stats_now,code_counts,guesses_now,issue,rotate,alter_key,disable,enable,revoke,revoke_account,find_keys,revoke_leaked,scan_pattern,list_keys,purge,add_pepper,set_current_pepper,retire_pepper,usage_report,cardinality,sketch_agg,sketch_union,sketch_union_agg,grant_access,revoke_access}';
+            functions := '{verify,explain,record,flush_usage,reset_stats,stats_now,code_counts,guesses_now,issue,rotate,alter_key,disable,enable,revoke,revoke_account,find_keys,revoke_leaked,scan_pattern,list_keys,purge,add_pepper,set_current_pepper,retire_pepper,usage_report,cardinality,sketch_agg,sketch_union,sketch_union_agg,unlisted_scopes,grant_access,revoke_access}';
             readable := views || policy;
             writable := policy;
         WHEN 'anonymous' THEN

@@ -30,6 +30,15 @@ SELECT key, key_id, display FROM apikey.issue('org1', 'backend', kind => 'org', 
 SELECT length(:'key') AS length, :'key' ~ '^[0-9A-Za-z]+$' AS plain;
 SELECT code, status FROM apikey.verify(:'key', 'anything:read');
 
+\echo == A2 only organisation owners create; admins and members have no access to keys
+INSERT INTO apikey.capability (role, action) VALUES ('owner', 'create'), ('owner', 'view'), ('owner', 'update'), ('owner', 'revoke');
+INSERT INTO apikey.account_policy (account, enforce_members) VALUES ('org2a', true);
+INSERT INTO apikey.member (account, subject, role) VALUES ('org2a', 'olga', 'owner'), ('org2a', 'adam', 'admin'), ('org2a', 'mia', 'member'), ('org1', 'oscar', 'owner');
+SELECT a.actor, pg_temp.fails(format('SELECT apikey.issue(%L, %L, kind => %L, actor => %L)', 'org2a', 'k', 'org', a.actor)) AS "create",
+       pg_temp.fails(format('SELECT apikey.list_keys(%L, %L)', 'org2a', a.actor)) AS list
+FROM (VALUES (1, 'olga'), (2, 'adam'), (3, 'mia'), (4, 'oscar'), (5, 'stranger')) a (n, actor) ORDER BY n;
+SELECT name, created_by FROM apikey.list_keys('org2a', 'olga');
+
 \echo == A3 a request for another organisation gets 403
 SELECT a.account, v.code, v.status, v.message FROM (VALUES (1, 'org1'), (2, 'org2')) a (n, account),
      LATERAL apikey.verify(:'key', account => a.account) v ORDER BY n;

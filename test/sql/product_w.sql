@@ -60,6 +60,20 @@ SELECT char_length(name) FROM apikey.issue('w4', repeat('n', 50));
 SELECT pg_temp.fails(format('SELECT apikey.issue(%L, %L)', 'w4', repeat('n', 51))) AS secret_51;
 SELECT pg_temp.fails(format('SELECT apikey.issue(%L, %L, kind => %L, allowed_origins => %L)', 'w4', repeat('n', 51), 'widget', '{a.com}')) AS widget_51;
 
+\echo == W5 owners create and manage; admins and members may only look
+INSERT INTO apikey.capability (role, action) VALUES ('owner', 'create'), ('owner', 'view'), ('owner', 'update'), ('owner', 'revoke'), ('admin', 'view'), ('member', 'view');
+INSERT INTO apikey.account_policy (account, enforce_members) VALUES ('w5', true);
+INSERT INTO apikey.member (account, subject, role) VALUES ('w5', 'olga', 'owner'), ('w5', 'adam', 'admin'), ('w5', 'mia', 'member'), ('w1', 'oscar', 'owner');
+SELECT key_id FROM apikey.issue('w5', 'by the owner', actor => 'olga') \gset
+SELECT a.actor, c.call, pg_temp.fails(c.command) AS result
+FROM (VALUES (1, 'olga'), (2, 'adam'), (3, 'mia'), (4, 'oscar'), (5, 'stranger')) a (n, actor),
+     LATERAL (VALUES (1, 'look', format('SELECT apikey.list_keys(%L, %L)', 'w5', a.actor)), (2, 'create', format('SELECT apikey.issue(%L, %L, actor => %L)', 'w5', 'new', a.actor)),
+                     (3, 'change', format('SELECT apikey.alter_key(%L, name => %L, actor => %L)', :'key_id', a.actor, a.actor)), (4, 'disable', format('SELECT apikey.disable(%L, %L)', :'key_id', a.actor)),
+                     (5, 'enable', format('SELECT apikey.enable(%L, %L)', :'key_id', a.actor))) c (m, call, command) ORDER BY n, m;
+SELECT pg_temp.fails(format('SELECT apikey.revoke(%L, NULL, %L)', :'key_id', 'adam')) AS revoke_by_admin, pg_temp.fails(format('SELECT apikey.rotate(%L, actor => %L)', :'key_id', 'mia')) AS rotate_by_member \gx
+SELECT name, status, created_by FROM apikey.list_keys('w5', 'mia') ORDER BY created_at;
+SELECT apikey.revoke(:'key_id', 'leaver', 'olga') AS revoked_by_owner;
+
 \echo == W6 shown once; afterwards the first 8 characters of the whole text and ••••••••
 SELECT :'secret_display' = left(:'secret', 8) || '••••••••' AS secret, :'widget_display' AS widget;
 SELECT count(*) FILTER (WHERE display = :'secret_display') AS listed_masked,

@@ -132,6 +132,14 @@ SELECT pg_temp.fails('SELECT apikey.maintain_usage(NULL, ''1 day'', ''1 day'')')
 SELECT apikey.apply_errors('n1', array_agg(pg_temp.key('one')), array_agg('2031-01-01 00:00+00'::timestamptz + i * interval '1 second' ORDER BY i), array_agg(404),
     array_agg('c' || i ORDER BY i), array_agg('GET'::text), array_agg('/p/' || i ORDER BY i), array_agg(NULL::text)) FROM generate_series(1, 120) i;
 SELECT count(*), min(code), max(code), min(occurred_at AT TIME ZONE 'UTC') AS oldest FROM apikey.recent_errors;
+-- Of the same microsecond those first in the batch, which hands over the newest first, are the newest.
+BEGIN;
+SELECT apikey.apply_errors('n1', array_agg(pg_temp.key('two')), array_agg('2031-01-01 00:00+00'::timestamptz), array_agg(404), array_agg('t' || i ORDER BY i DESC), array_agg('GET'::text), array_agg(NULL::text), array_agg(NULL::text))
+FROM generate_series(1, 60) i;
+SELECT apikey.apply_errors('n1', array_agg(pg_temp.key('two')), array_agg('2031-01-01 00:00+00'::timestamptz), array_agg(404), array_agg('t' || i ORDER BY i DESC), array_agg('GET'::text), array_agg(NULL::text), array_agg(NULL::text))
+FROM generate_series(61, 70) i;
+SELECT count(*), min(substr(code, 2)::integer), max(substr(code, 2)::integer) FROM apikey.recent_errors WHERE key_id = pg_temp.key('two');
+ROLLBACK;
 -- Older ones that come late stay only if they are among the newest.
 SELECT apikey.apply_errors('n2', ARRAY[pg_temp.key('one'), pg_temp.key('one'), pg_temp.key('two'), '00000000-0000-7000-8000-000000000000'],
     '{2031-01-01 00:00:01+00,2031-01-01 00:01:30.5+00,2031-01-01 00:00+00,2031-01-01 00:00+00}', '{500,501,502,503}', '{old,late,of two,of none}',
