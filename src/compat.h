@@ -14,6 +14,7 @@
 #include "funcapi.h"
 #include "utils/acl.h"
 #include "utils/fmgroids.h"
+#include "utils/guc.h"
 #if PG_VERSION_NUM >= 160000
 #include "nodes/miscnodes.h"
 #include "varatt.h"
@@ -96,6 +97,17 @@ apikey_can_set_role(Oid member, Oid role)
 	return superuser_arg(member) || member_can_set_role(member, role);
 #else
 	return is_member_of_role(member, role);
+#endif
+}
+
+/* Memory for what a setting's check hook hands to its assign hook. */
+static inline void *
+apikey_guc_alloc(size_t size)
+{
+#if PG_VERSION_NUM >= 160000
+	return guc_malloc(LOG, size);
+#else
+	return malloc(size);
 #endif
 }
 

@@ -22,14 +22,14 @@ BEGIN
     writable := '{}';
     CASE level
         WHEN 'verifier' THEN
-            functions := '{verify,explain,record}';
+            functions := '{verify,explain,record,scope_for}';
         WHEN 'issuer' THEN
             functions := '{issue,rotate,alter_key,disable,enable,revoke,revoke_account,find_keys,revoke_leaked,scan_pattern,list_keys}';
         WHEN 'auditor' THEN
             functions := '{usage_report,cardinality,sketch_agg,sketch_union,sketch_union_agg,unlisted_scopes,stats_now,code_counts,guesses_now}';
             readable := views || policy;
         WHEN 'admin' THEN
-            functions := '{verify,explain,record,flush_usage,reset_stats,stats_now,code_counts,guesses_now,issue,rotate,alter_key,disable,enable,revoke,revoke_account,find_keys,revoke_leaked,scan_pattern,list_keys,purge,add_pepper,set_current_pepper,retire_pepper,usage_report,cardinality,sketch_agg,sketch_union,sketch_union_agg,unlisted_scopes,grant_access,revoke_access}';
+            functions := '{verify,explain,record,scope_for,flush_usage,reset_stats,stats_now,code_counts,guesses_now,issue,rotate,alter_key,disable,enable,revoke,revoke_account,find_keys,revoke_leaked,scan_pattern,list_keys,purge,add_pepper,set_current_pepper,retire_pepper,usage_report,cardinality,sketch_agg,sketch_union,sketch_union_agg,unlisted_scopes,grant_access,revoke_access}';
             readable := views || policy;
             writable := policy;
         WHEN 'anonymous' THEN

@@ -7,9 +7,11 @@
  * it has a main program that makes its own inputs, always the same ones for
  * the same arguments:	fuzz_pure [iterations [seed]]
  */
+#include "../../src/header.h"
 #include "../../src/netlist.h"
 #include "../../src/origin.h"
 #include "../../src/query.h"
+#include "../../src/route.h"
 #include "../../src/token.h"
 #include "unit.h"
 
@@ -355,11 +357,89 @@ fuzz_origin(const char *text, size_t len)
 		HOLDS(!apikey_origin_matches(&rule, &origin));
 }
 
+/*
+ * Nothing read from a header lies outside of it.
+ */
+static void
+fuzz_credentials(const char *text, size_t len)
+{
+	ApikeyCredentials found = {{NULL, 0}, false, false};
+	ApikeyCredentials twice;
+
+	apikey_credentials_authorization(&found, text, len, NULL);
+	HOLDS(!found.foreign_bearer);
+	HOLDS(!found.bad || found.key.data != NULL);
+	twice = found;
+	apikey_credentials_authorization(&twice, text, len, NULL);
+	HOLDS(twice.bad == found.bad);
+	apikey_credentials_bare(&found, text, len);
+	if (found.key.data != NULL)
+		HOLDS(found.key.len > 0 && found.key.data >= text &&
+			  found.key.data + found.key.len <= text + len);
+}
+
+/*
+ * What a stranger writes before the address that the proxy appends changes
+ * nothing, but for what Forwarded cannot tell apart.
+ */
+static void
+fuzz_client(const char *text, size_t len)
+{
+	static const char appended[] = ", 203.0.113.9, 10.0.0.2";
+	static const ApikeyNet trusted = {4, 8, {10}};
+	ApikeySlice lines[2] = {{text, len}, {appended + 2, sizeof(appended) - 3}};
+	ApikeyNet	client;
+	char		out[APIKEY_NET_TEXT_MAX];
+	int			source;
+
+	for (source = APIKEY_IP_XFF; source <= APIKEY_IP_FORWARDED; source++)
+	{
+		if (apikey_client_address(source, lines, 1, NULL, &trusted, 1, &client))
+		{
+			HOLDS(apikey_net_print(&client, out) > 0);
+			HOLDS(apikey_hop_parse(out, strlen(out), &client));
+		}
+	}
+	if (len == 0 || memchr(text, '"', len) == NULL)
+	{
+		HOLDS(apikey_client_address(APIKEY_IP_XFF, lines, 2, NULL, &trusted, 1,
+									&client));
+		apikey_net_print(&client, out);
+		HOLDS(strcmp(out, "203.0.113.9") == 0);
+	}
+}
+
+static void
+fuzz_route(const char *text, size_t len)
+{
+	static const char *const some[] = {
+		"/{resource}", "/api/{account}/{resource}", "/*/*/{resource}"
+	};
+	ApikeyRoute route;
+	int			i;
+
+	for (i = 0; i < LENGTH_OF(some); i++)
+	{
+		apikey_route(some[i], strlen(some[i]), "GET", 3, text, len, &route);
+		HOLDS(apikey_grant_check(route.scope, route.scope_len, false) == NULL);
+		HOLDS(route.account_len <= len);
+		HOLDS(route.certain || strcmp(route.scope, "_:read") == 0);
+	}
+	if (apikey_route_pattern_check(text, len) == NULL)
+	{
+		apikey_route(text, len, text, len, text, len, &route);
+		HOLDS(apikey_grant_check(route.scope, route.scope_len, false) == NULL);
+		HOLDS(route.has_account == apikey_route_pattern_has_account(text, len) ||
+			  !route.certain);
+	}
+}
+
 typedef void (*Target) (const char *text, size_t len);
 
 static const Target targets[] = {
 	fuzz_token, fuzz_digits, fuzz_find, fuzz_grant, fuzz_open, fuzz_list,
-	fuzz_query, fuzz_net, fuzz_nets, fuzz_origin
+	fuzz_query, fuzz_net, fuzz_nets, fuzz_origin, fuzz_credentials, fuzz_client,
+	fuzz_route
 };
 
 /*
@@ -396,6 +476,9 @@ static const char *const seeds[LENGTH_OF(targets)][3] = {
 	{"10.0.0.0/8", "2001:db8::1:0:0:1/64", " ::ffff:192.0.2.1/128 "},
 	{"123456789012345678", "\001\040\300\250\001\001", "\002\200"},
 	{"https://a.mysite.com:8443", "[2001:db8::1]:80", "localhost"},
+	{"Bearer abc, ApiKey abc", "apikey a", "Digest a=\"b\\\"\", Bearer c"},
+	{"203.0.113.9, 10.0.0.2:80", "for=\"[2001:db8::1]:80\";by=x, for=10.0.0.1", "10.0.0.1, [::1]"},
+	{"/calls/17", "/api/acme/calls?x", "/api/{account}/{resource}"},
 };
 
 /*
