@@ -258,9 +258,9 @@ apikey_token_display(const ApikeyFormat *format, const ApikeyMask *mask,
 /*
  * Is there a key text of this format at this place of the document?
  */
-static bool
-format_fits(const ApikeyFormat *format, const char *doc, size_t len,
-			size_t pos)
+bool
+apikey_token_fits(const ApikeyFormat *format, const char *doc, size_t len,
+				  size_t pos)
 {
 	size_t		want = apikey_token_length(format);
 	size_t		left = len - pos;
@@ -309,7 +309,7 @@ best_format(const ApikeyFormat *formats, int nformats,
 	{
 		if (best >= 0 && !format_precedes(&formats[i], &formats[best]))
 			continue;
-		if (format_fits(&formats[i], doc, len, pos))
+		if (apikey_token_fits(&formats[i], doc, len, pos))
 			best = i;
 	}
 	return best;

@@ -86,4 +86,8 @@ extern bool apikey_token_find(const ApikeyFormat *formats, int nformats,
 							  const char *doc, size_t len, size_t start,
 							  size_t *pos, int *which);
 
+/* Is there a key text of this format at this place of the document? */
+extern bool apikey_token_fits(const ApikeyFormat *format, const char *doc,
+							  size_t len, size_t pos);
+
 #endif							/* APIKEY_TOKEN_H */

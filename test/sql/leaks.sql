@@ -42,6 +42,10 @@ SELECT pg_temp.fails('SELECT apikey.find_keys(repeat(''a'', 67108865))') AS too_
 INSERT INTO apikey.kind (kind, prefix, body_length, checksum, default_scopes) VALUES ('leak_bare', '', 64, false, '*'), ('leak_dot', 'l.k_', 30, true, '*') ON CONFLICT DO NOTHING;
 SELECT key AS bare, key_id AS bare_id FROM apikey.issue('leaks-2', 'bare', kind => 'leak_bare') \gset
 SELECT d.n, (SELECT count(*) FROM apikey.find_keys(d.document) f WHERE f.key_id = :'bare_id') AS found FROM (VALUES (1, :'bare'), (2, 'x ' || :'bare' || '.'), (3, 'x' || :'bare'), (4, :'bare' || '0'), (5, '_' || :'bare' || '_'), (6, '"' || :'bare' || '"')) d (n, document) ORDER BY n;
+\echo == What looks like a key and is none hides none that overlaps it
+INSERT INTO apikey.kind (kind, prefix, body_length, checksum, default_scopes) VALUES ('leak_aa', 'aa', 30, false, '*'), ('leak_aa_long', 'aa', 34, false, '*');
+SELECT key AS short, key_id AS short_id FROM apikey.issue('leaks-2', 'short', kind => 'leak_aa') \gset
+SELECT d.n, (SELECT count(*) FROM apikey.find_keys(d.document) f WHERE f.key_id = :'short_id') AS found FROM (VALUES (1, :'short'), (2, 'aa' || :'short'), (3, 'aaaaaaaaaaaaaaaaaaaaa' || :'short' || 'aaaaaaaaaaaaaaaaaaaa'), (4, :'short' || 'bbbbbbbb'), (5, left(:'short', 20) || :'short' || 'b')) d (n, document) ORDER BY n;
 \echo == scan_pattern finds the keys of its kind, as POSIX expression, and offline
 SELECT kind, apikey.scan_pattern(kind) AS pattern FROM apikey.kind WHERE kind IN ('secret', 'widget', 'leak_bare', 'leak_dot') ORDER BY kind COLLATE "C";
 SELECT k.kind, count(*) AS keys, count(*) FILTER (WHERE i.key ~ ('^' || apikey.scan_pattern(k.kind) || '$')) AS matched, count(*) FILTER (WHERE 'key="' || i.key || '";' ~ apikey.scan_pattern(k.kind)) AS matched_in_text,

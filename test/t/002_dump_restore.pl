@@ -82,6 +82,8 @@ $node->safe_psql(
 	UPDATE apikey.account_policy SET max_keys = -1, rotate_after = '30 days' WHERE account = '*';
 	INSERT INTO apikey.account_policy (account, api_enabled) VALUES ('closed', true), ('näme "quoted"', NULL);
 	INSERT INTO apikey.scope (scope, description, enabled) VALUES ('calls:read', 'Read calls', true), ('calls:write', E'tab\tand\nline', true), ('contacts:*', NULL, false);
+	INSERT INTO apikey.capability (role, action) VALUES ('owner', 'create'), ('owner', 'view'), ('a "role"', 'view');
+	INSERT INTO apikey.member (account, subject, role) VALUES ('acme', 'ada', 'owner'), ('*', 'staff@example.com', 'a "role"'), ('näme "quoted"', E'back\\\\slash', 'owner');
 	));
 push @keys, map { $_->[0] } issue_keys($node, 'postgres', 8, q('acme', 'key ' || n, actor => 'ada'));
 push @keys, map { $_->[0] } issue_keys($node, 'postgres', 2,
@@ -181,6 +183,7 @@ my %cases = (
 	'one kind edited' => q(UPDATE apikey.kind SET mask_head = 4 WHERE kind = 'widget'),
 	'default policy edited' => q(UPDATE apikey.account_policy SET max_keys = 3 WHERE account = '*'),
 	'a policy row added' => q(INSERT INTO apikey.account_policy (account) VALUES ('acme')),
+	'members added' => q(INSERT INTO apikey.member (account, subject, role) VALUES ('acme', 'ada', 'owner'); INSERT INTO apikey.capability (role, action) VALUES ('owner', 'view')),
 	'scopes added' => q(INSERT INTO apikey.scope (scope) VALUES ('a:b'), ('a:c')),
 	'one kind removed' => q(DELETE FROM apikey.kind WHERE kind = 'widget'),
 	'all kinds removed' => q(DELETE FROM apikey.kind),

@@ -21,7 +21,10 @@ $publisher->safe_psql(
 	DELETE FROM apikey.kind WHERE kind = 'widget';
 	UPDATE apikey.account_policy SET max_keys = -1 WHERE account = '*';
 	INSERT INTO apikey.account_policy (account) VALUES ('other');
-	CREATE PUBLICATION keys FOR TABLE apikey.kind, apikey.account_policy, apikey.scope, apikey.pepper, apikey.key));
+	INSERT INTO apikey.account_policy (account, enforce_members) VALUES ('club', true);
+	INSERT INTO apikey.capability (role, action) VALUES ('owner', 'view');
+	INSERT INTO apikey.member (account, subject, role) VALUES ('club', 'ada', 'owner');
+	CREATE PUBLICATION keys FOR TABLE apikey.kind, apikey.account_policy, apikey.scope, apikey.member, apikey.capability, apikey.pepper, apikey.key));
 my @keys = issue_keys($publisher, 'postgres', 40, q('acme', 'key ' || n));
 my ($other) = issue_keys($publisher, 'postgres', 1, q('other', 'key'));
 
@@ -30,7 +33,7 @@ is($warm->code($keys[0][0]), 'key_invalid', 'before: unknown to the subscriber')
 my $audit = $subscriber->safe_psql('postgres', 'SELECT count(*) FROM apikey.audit_log');
 my $connection = $publisher->connstr . ' dbname=postgres';
 $subscriber->safe_psql('postgres', "CREATE SUBSCRIPTION keys CONNECTION '$connection' PUBLICATION keys");
-$subscriber->poll_query_until('postgres', q(SELECT count(*) = 5 AND bool_and(srsubstate IN ('r', 's')) FROM pg_subscription_rel))
+$subscriber->poll_query_until('postgres', q(SELECT count(*) = 7 AND bool_and(srsubstate IN ('r', 's')) FROM pg_subscription_rel))
   or die 'no initial copy: ' . PostgreSQL::Test::Utils::slurp_file($subscriber->logfile);
 pass('the tables have been copied: shipped rows did not clash');
 
@@ -79,6 +82,18 @@ on_publisher("INSERT INTO apikey.scope (scope, enabled) VALUES ('a:b', false)");
 is($warm->code($keys[0][0], "'a:b'") . ' ' . $block->code($keys[0][0], "'a:b'"), 'scope_disabled scope_disabled', 'scope switched off');
 on_publisher('TRUNCATE apikey.scope');
 is($warm->code($keys[0][0], "'a:b'") . ' ' . $block->code($keys[0][0], "'a:b'"), 'valid valid', '... and on by TRUNCATE');
+# Membership
+sub looks
+{
+	my ($actor) = @_;
+	$warm->query("SELECT apikey.list_keys('club', '$actor')");
+	return $warm->errors =~ /KA403/ ? 'refused' : 'looks';
+}
+is(looks('ada') . ' ' . looks('bob'), 'looks refused', 'members were copied');
+on_publisher("UPDATE apikey.member SET subject = 'bob'");
+is(looks('ada') . ' ' . looks('bob'), 'refused looks', '... and are replicated');
+on_publisher("DELETE FROM apikey.capability");
+is(looks('bob'), 'refused', '... with what their roles may do');
 on_publisher('SELECT apikey.set_current_pepper(apikey.add_pepper())');
 my ($new) = issue_keys($publisher, 'postgres', 1, q('acme', 'under the second pepper'));
 caught_up();
