@@ -24,6 +24,7 @@
 #include "commands/trigger.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
+#include "storage/bufmgr.h"
 #include "utils/guc.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
@@ -39,6 +40,7 @@ static const char *const relation_names[APIKEY_NRELATIONS] = {
 	[APIKEY_REL_KEY] = "key",
 	[APIKEY_REL_KEY_LOOKUP] = "key_lookup",
 	[APIKEY_REL_KEY_PEPPER] = "key_pepper",
+	[APIKEY_REL_KEY_CHANGE] = "key_change",
 	[APIKEY_REL_KIND] = "kind",
 	[APIKEY_REL_SCOPE] = "scope",
 	[APIKEY_REL_ACCOUNT_POLICY] = "account_policy",
@@ -64,6 +66,7 @@ static Oid	type_oids[APIKEY_NTYPES];
 static uint64 policy_generation = 1;
 static uint64 pepper_generation = 1;
 static uint64 secret_generation = 1;
+static uint64 key_generation = 1;
 
 /*
  * An invalidation message arrived for a relation, or (InvalidOid) for all.
@@ -77,11 +80,17 @@ relation_changed(Datum arg, Oid relid)
 		policy_generation++;
 		pepper_generation++;
 		secret_generation++;
+		key_generation++;
 		return;
 	}
 	for (int i = 0; i < APIKEY_NRELATIONS; i++)
 	{
 		if (relation_oids[i] != relid)
+			continue;
+		if (i == APIKEY_REL_KEY_CHANGE || i == APIKEY_REL_KEY)
+			key_generation++;
+		/* frequent, and says nothing about the relations themselves */
+		if (i == APIKEY_REL_KEY_CHANGE)
 			continue;
 		numbers_known = false;
 		if (i == APIKEY_REL_PEPPER)
@@ -116,6 +125,12 @@ uint64
 apikey_secret_generation(void)
 {
 	return secret_generation;
+}
+
+uint64
+apikey_key_generation(void)
+{
+	return key_generation;
 }
 
 /*
@@ -153,6 +168,7 @@ learn_numbers(void)
 		policy_generation++;
 		pepper_generation++;
 		secret_generation++;
+		key_generation++;
 	}
 	memcpy(relation_oids, relations, sizeof(relations));
 	memcpy(type_oids, types, sizeof(types));
@@ -247,6 +263,22 @@ apikey_scan(Relation rel, Oid index, ScanKey keys, int nkeys,
 		}
 		table_endscan(scan);
 	}
+	ExecDropSingleTupleTableSlot(slot);
+	UnregisterSnapshot(latest);
+}
+
+void
+apikey_fetch(Relation rel, ItemPointer tid, ApikeyRowCallback callback,
+			 void *arg)
+{
+	Snapshot	latest = RegisterSnapshot(GetLatestSnapshot());
+	TupleTableSlot *slot = table_slot_create(rel, NULL);
+
+	/* the table may have become shorter */
+	if (ItemPointerGetBlockNumber(tid) < RelationGetNumberOfBlocks(rel) &&
+		table_tuple_fetch_row_version(rel, tid, SnapshotAny, slot) &&
+		table_tuple_satisfies_snapshot(rel, slot, latest))
+		(void) callback(slot, arg);
 	ExecDropSingleTupleTableSlot(slot);
 	UnregisterSnapshot(latest);
 }

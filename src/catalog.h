@@ -18,6 +18,7 @@ typedef enum ApikeyRelation
 	APIKEY_REL_KEY,
 	APIKEY_REL_KEY_LOOKUP,		/* index on (lookup) */
 	APIKEY_REL_KEY_PEPPER,		/* index on (pepper_id) */
+	APIKEY_REL_KEY_CHANGE,		/* type whose number says that keys changed */
 	APIKEY_REL_KIND,
 	APIKEY_REL_SCOPE,
 	APIKEY_REL_ACCOUNT_POLICY,
@@ -53,12 +54,13 @@ extern TupleDesc apikey_type_desc(ApikeyType which);
 
 /*
  * Grow when a policy table (kind, scope, account_policy), the pepper table,
- * or the table of fixed secrets changed.  Read before taking the snapshot with
+ * the table of fixed secrets, or a row of the key table changed.  Read before taking the snapshot with
  * which a cache is filled; a cache filled under an older generation is stale.
  */
 extern uint64 apikey_policy_generation(void);
 extern uint64 apikey_pepper_generation(void);
 extern uint64 apikey_secret_generation(void);
+extern uint64 apikey_key_generation(void);
 
 /*
  * Will every change of this table reach us as an invalidation?  Only while
@@ -76,6 +78,12 @@ extern bool apikey_relation_is_coherent(Relation rel);
 typedef bool (*ApikeyRowCallback) (TupleTableSlot *slot, void *arg);
 extern void apikey_scan(Relation rel, Oid index, ScanKey keys, int nkeys,
 						ApikeyRowCallback callback, void *arg);
+
+/*
+ * The row version at this place, if it is there at this very moment.
+ */
+extern void apikey_fetch(Relation rel, ItemPointer tid,
+						 ApikeyRowCallback callback, void *arg);
 
 /*
  * Insert a row without SQL: defaults are the caller's affair, triggers and

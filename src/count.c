@@ -140,7 +140,7 @@ move_to_current_pepper(const ApikeyDecision *d)
 	size_t		len = 0;
 
 	if (peppers->count == 0 || !current->is_current ||
-		current->secret == NULL ||
+		current->secret == NULL || RecoveryInProgress() ||
 		current->id == DatumGetInt32(d->key.value[KEY_PEPPER_ID]))
 		return;
 	memset(&event.head, 0, sizeof(event.head));
@@ -162,7 +162,7 @@ apikey_count_verify(const ApikeyDecision *d)
 	size_t		texts_len = 0;
 	const ApikeyCodeInfo *info = &apikey_codes[d->code];
 
-	pg_atomic_fetch_add_u64(&apikey_shared->verdicts[d->code], 1);
+	apikey_tally_add(d->code);
 	if (!d->known)
 	{
 		/* who tries keys that do not exist? */
@@ -274,13 +274,13 @@ apikey_sql_stats_now(PG_FUNCTION_ARGS)
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
 	for (int i = 0; i < APIKEY_NCODES; i++)
-		all += pg_atomic_read_u64(&apikey_shared->verdicts[i]);
+		all += apikey_tally_sum(i);
 	pending = apikey_buffer_pending();
 	values[STATS_VERIFICATIONS] = Int64GetDatum(all);
 	values[STATS_REFUSALS] =
-		Int64GetDatum(all - pg_atomic_read_u64(&apikey_shared->verdicts[APIKEY_VALID]));
-	values[STATS_CACHE_HITS] = Int64GetDatum(pg_atomic_read_u64(&apikey_shared->cache_hits));
-	values[STATS_CACHE_MISSES] = Int64GetDatum(pg_atomic_read_u64(&apikey_shared->cache_misses));
+		Int64GetDatum(all - apikey_tally_sum(APIKEY_VALID));
+	values[STATS_CACHE_HITS] = Int64GetDatum(apikey_tally_sum(APIKEY_TALLY_CACHE_HIT));
+	values[STATS_CACHE_MISSES] = Int64GetDatum(apikey_tally_sum(APIKEY_TALLY_CACHE_MISS));
 	values[STATS_BUFFERED] = Int64GetDatum(pending);
 	values[STATS_FLUSHED] = Int64GetDatum(pg_atomic_read_u64(&apikey_shared->events_flushed));
 	values[STATS_LOST] = Int64GetDatum(pg_atomic_read_u64(&apikey_shared->events_lost));
@@ -319,7 +319,7 @@ apikey_sql_code_counts(PG_FUNCTION_ARGS)
 		bool		nulls[2] = {false, false};
 
 		values[0] = CStringGetTextDatum(apikey_codes[i].name);
-		values[1] = Int64GetDatum(pg_atomic_read_u64(&apikey_shared->verdicts[i]));
+		values[1] = Int64GetDatum(apikey_tally_sum(i));
 		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 	}
 	PG_RETURN_NULL();
@@ -367,10 +367,7 @@ Datum
 apikey_sql_reset_stats(PG_FUNCTION_ARGS)
 {
 	apikey_require_preload("apikey.reset_stats()");
-	for (int i = 0; i < APIKEY_NCODES; i++)
-		pg_atomic_write_u64(&apikey_shared->verdicts[i], 0);
-	pg_atomic_write_u64(&apikey_shared->cache_hits, 0);
-	pg_atomic_write_u64(&apikey_shared->cache_misses, 0);
+	apikey_tally_reset();
 	pg_atomic_write_u64(&apikey_shared->events_flushed, 0);
 	pg_atomic_write_u64(&apikey_shared->events_lost, 0);
 	LWLockAcquire(apikey_shared->lock, LW_EXCLUSIVE);

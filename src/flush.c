@@ -32,6 +32,7 @@
 #include "compat.h"
 #include "flush.h"
 #include "keystore.h"
+#include "record.h"
 #include "settings.h"
 #include "shmem.h"
 #include "spi_plan.h"
@@ -198,7 +199,16 @@ apply_rehashes(Batch *batch)
 		values[1] = Int32GetDatum(rehash->to.pepper_id);
 		values[2] = Int64GetDatum(apikey_lookup_of(rehash->to.digest));
 		values[3] = PointerGetDatum(digest);
-		apikey_plan_execute(&plan, values, NULL, SPI_OK_UPDATE);
+		apikey_rehashing = true;
+		PG_TRY();
+		{
+			apikey_plan_execute(&plan, values, NULL, SPI_OK_UPDATE);
+		}
+		PG_FINALLY();
+		{
+			apikey_rehashing = false;
+		}
+		PG_END_TRY();
 	}
 }
 

@@ -14,6 +14,8 @@
 #include "access/skey.h"
 #include "access/stratnum.h"
 #include "access/table.h"
+#include "access/xact.h"
+#include "access/xlog.h"
 #include "catalog/pg_type.h"
 #include "executor/tuptable.h"
 #include "port/pg_bswap.h"
@@ -26,8 +28,10 @@
 
 #include "catalog.h"
 #include "compat.h"
+#include "keycache.h"
 #include "keystore.h"
 #include "scopes.h"
+#include "shmem.h"
 
 /* What a scan looks for, and where it puts it */
 typedef struct KeySearch
@@ -36,6 +40,13 @@ typedef struct KeySearch
 	int32		pepper_id;
 	HeapTuple	found;
 } KeySearch;
+
+/* A row that was kept, to be compared with the one in its place */
+typedef struct KeptRow
+{
+	HeapTuple	tuple;
+	bool		same;
+} KeptRow;
 
 int64
 apikey_lookup_of(const unsigned char digest[APIKEY_DIGEST_LEN])
@@ -243,31 +254,134 @@ decode_row(HeapTuple tuple, TupleDesc desc, ApikeyKey *key)
 		decode_origins(key);
 }
 
+/*
+ * Is this the row that was kept, as it was?
+ */
+static bool
+compare_kept_row(TupleTableSlot *slot, void *arg)
+{
+	KeptRow    *kept = arg;
+	bool		should_free;
+	HeapTuple	now = ExecFetchSlotHeapTuple(slot, false, &should_free);
+	HeapTupleHeader a = now->t_data;
+	HeapTupleHeader b = kept->tuple->t_data;
+
+	kept->same = now->t_len == kept->tuple->t_len &&
+		a->t_hoff == b->t_hoff &&
+		HeapTupleHeaderGetNatts(a) == HeapTupleHeaderGetNatts(b) &&
+		(a->t_infomask & HEAP_HASNULL) == (b->t_infomask & HEAP_HASNULL) &&
+		memcmp(a->t_bits, b->t_bits,
+			   now->t_len - offsetof(HeapTupleHeaderData, t_bits)) == 0;
+	if (should_free)
+		heap_freetuple(now);
+	return false;
+}
+
+/*
+ * Take a kept key, if it still is what the table says.  When nothing has been
+ * said about changes of keys since it was last looked at, it is.  Else the
+ * row is looked at where it was then; whoever changed it left it elsewhere.
+ */
+static bool
+take_kept(ApikeyCachedKey *cached, ApikeyKey *key)
+{
+	if (apikey_keycache_generation(cached) != apikey_key_generation())
+	{
+		Relation	rel = table_open(apikey_relation(APIKEY_REL_KEY),
+									 AccessShareLock);
+		uint64		generation = apikey_key_generation();
+		KeptRow		kept = {apikey_keycache_key(cached)->tuple, false};
+
+		if (apikey_relation_is_coherent(rel))
+			apikey_fetch(rel, &kept.tuple->t_self, compare_kept_row, &kept);
+		table_close(rel, AccessShareLock);
+		if (!kept.same)
+		{
+			apikey_keycache_remove(cached);
+			return false;
+		}
+		apikey_keycache_confirm(cached, generation);
+	}
+	*key = *apikey_keycache_key(cached);
+	return true;
+}
+
+/*
+ * May keys under this pepper be kept?  Not while they wait for being stored
+ * under the current one instead.
+ */
+static bool
+pepper_lasts(const ApikeyPeppers *peppers, int i)
+{
+	return i == 0 || !peppers->pepper[0].is_current ||
+		peppers->pepper[0].secret == NULL || RecoveryInProgress();
+}
+
+/*
+ * Look for it in the table, and keep what is found.
+ */
+static bool
+find_stored(Relation rel, KeySearch *search, bool may_keep, ApikeyKey *key)
+{
+	TupleDesc	desc = RelationGetDescr(rel);
+	uint64		generation = apikey_key_generation();
+	ApikeyCachedKey *cached = NULL;
+
+	search->found = NULL;
+	search_by_digest(rel, search);
+	if (search->found == NULL)
+		return false;
+	decode_row(search->found, desc, key);
+
+	/* no message tells us when this transaction's own row is undone */
+	if (may_keep && apikey_relation_is_coherent(rel) &&
+		!TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(search->found->t_data)))
+		cached = apikey_keycache_add(key, desc, search->digest, generation);
+	if (cached != NULL)
+		*key = *apikey_keycache_key(cached);
+	return true;
+}
+
 ApikeyFind
 apikey_find(const char *text, size_t len, ApikeyKey *key)
 {
 	const ApikeyPeppers *peppers = apikey_peppers();
-	Relation	rel = table_open(apikey_relation(APIKEY_REL_KEY),
-								 AccessShareLock);
-	KeySearch	search = {.found = NULL};
+	Relation	rel = NULL;
 	ApikeyFind	result = APIKEY_UNKNOWN;
 
-	for (int i = 0; i < peppers->count && search.found == NULL; i++)
+	for (int i = 0; i < peppers->count && result == APIKEY_UNKNOWN; i++)
 	{
+		bool		may_keep = pepper_lasts(peppers, i);
+		KeySearch	search = {.pepper_id = peppers->pepper[i].id};
+		ApikeyCachedKey *cached = NULL;
+
 		if (peppers->pepper[i].secret == NULL)
 			continue;
-		search.pepper_id = peppers->pepper[i].id;
 		apikey_digest(search.digest, text, len, peppers->pepper[i].secret);
-		search_by_digest(rel, &search);
+		if (may_keep)
+			cached = apikey_keycache_find(search.digest, search.pepper_id);
+		if (cached != NULL && take_kept(cached, key))
+		{
+			result = APIKEY_FOUND;
+			break;
+		}
+		if (rel == NULL)
+			rel = table_open(apikey_relation(APIKEY_REL_KEY), AccessShareLock);
+		if (find_stored(rel, &search, may_keep, key))
+			result = APIKEY_FOUND;
 	}
-	if (search.found != NULL)
+	apikey_tally_add(result == APIKEY_FOUND && rel == NULL ?
+					 APIKEY_TALLY_CACHE_HIT : APIKEY_TALLY_CACHE_MISS);
+
+	if (result == APIKEY_UNKNOWN)
 	{
-		decode_row(search.found, RelationGetDescr(rel), key);
-		result = APIKEY_FOUND;
+		if (rel == NULL)
+			rel = table_open(apikey_relation(APIKEY_REL_KEY), AccessShareLock);
+		if (missing_pepper_matters(rel, peppers))
+			result = APIKEY_CANNOT_TELL;
 	}
-	else if (missing_pepper_matters(rel, peppers))
-		result = APIKEY_CANNOT_TELL;
-	table_close(rel, AccessShareLock);
+	if (rel != NULL)
+		table_close(rel, AccessShareLock);
 	return result;
 }
 

@@ -19,12 +19,15 @@
 #include "utils/uuid.h"
 
 #include "apikey.h"
+#include "catalog.h"
 #include "compat.h"
 #include "crypto.h"
 #include "policy.h"
 #include "record.h"
 #include "settings.h"
 #include "token.h"
+
+bool		apikey_rehashing = false;
 
 /*
  * Replace every key text by its mask.
@@ -214,7 +217,9 @@ PG_FUNCTION_INFO_V1(apikey_sql_invalidate);
 /*
  * apikey.invalidate() returns trigger
  *		Sends a relcache invalidation for the table when the change commits;
- *		this transaction sees it with its next command.
+ *		this transaction sees it with its next command.  Changes of keys are
+ *		frequent, and told by the number of a type that nobody uses: naming
+ *		the table would make every backend read its catalog entries anew.
  */
 Datum
 apikey_sql_invalidate(PG_FUNCTION_ARGS)
@@ -225,6 +230,9 @@ apikey_sql_invalidate(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("apikey.invalidate() was not called as a trigger")));
-	CacheInvalidateRelcache(trigger->tg_relation);
+	if (RelationGetRelid(trigger->tg_relation) != apikey_relation(APIKEY_REL_KEY))
+		CacheInvalidateRelcache(trigger->tg_relation);
+	else if (!apikey_rehashing)
+		CacheInvalidateRelcacheByRelid(apikey_relation(APIKEY_REL_KEY_CHANGE));
 	PG_RETURN_POINTER(NULL);
 }

@@ -29,4 +29,10 @@ extern void apikey_require_writable(const char *function);
 /* The actor argument if given, else the setting; NULL if there is neither. */
 extern char *apikey_effective_actor(FunctionCallInfo fcinfo, int argno);
 
+/*
+ * On while keys are stored under another pepper: they stay what they are, and
+ * nobody needs to look at them anew.
+ */
+extern bool apikey_rehashing;
+
 #endif							/* APIKEY_RECORD_H */

@@ -20,6 +20,7 @@
 #define MINUTES_A_DAY	(24 * 60)
 
 char	   *apikey_actor = NULL;
+int			apikey_cache_size = 1024;
 int			apikey_error_style = APIKEY_ERROR_PGRST;
 int			apikey_flush_interval = 1000;
 int			apikey_ip_source = APIKEY_IP_NONE;
@@ -261,6 +262,12 @@ apikey_settings_init(void)
 							   "Default of every argument called actor.",
 							   &apikey_actor, "", PGC_USERSET, 0,
 							   NULL, NULL, NULL);
+	DefineCustomIntVariable("apikey.cache_size",
+							"Keys that each session keeps in memory once it has verified them; 0 keeps none.",
+							"A key with long lists counts for several, 2 kB each.",
+							&apikey_cache_size, 1024, 0, 1000 * 1000,
+							PGC_SIGHUP, 0,
+							NULL, NULL, NULL);
 	DefineCustomIntVariable("apikey.flush_interval",
 							"Time between writes of counted usage to the tables.",
 							"A crash loses at most what was counted since.",

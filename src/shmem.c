@@ -54,10 +54,7 @@ initialize(void)
 	apikey_shared->lock = &GetNamedLWLockTranche("apikey")[0].lock;
 	apikey_shared->guess_lock = &GetNamedLWLockTranche("apikey")[1].lock;
 	apikey_shared->walk_lock = &GetNamedLWLockTranche("apikey")[2].lock;
-	for (int i = 0; i < APIKEY_NCODES; i++)
-		pg_atomic_init_u64(&apikey_shared->verdicts[i], 0);
-	pg_atomic_init_u64(&apikey_shared->cache_hits, 0);
-	pg_atomic_init_u64(&apikey_shared->cache_misses, 0);
+	apikey_tally_reset();
 	pg_atomic_init_u64(&apikey_shared->events_flushed, 0);
 	pg_atomic_init_u64(&apikey_shared->events_lost, 0);
 	apikey_shared->stats_reset = GetCurrentTimestamp();
@@ -98,6 +95,34 @@ apikey_ring_unit(int ring, uint64 number)
 {
 	return ring_units[ring] +
 		(number % apikey_shared->ring[ring].nunits) * APIKEY_UNIT_SIZE;
+}
+
+void
+apikey_tally_add(int what)
+{
+	if (apikey_shared != NULL)
+		pg_atomic_fetch_add_u64(&apikey_shared->tally[MyProcPid % APIKEY_RINGS].count[what],
+								1);
+}
+
+uint64
+apikey_tally_sum(int what)
+{
+	uint64		sum = 0;
+
+	for (int i = 0; i < APIKEY_RINGS; i++)
+		sum += pg_atomic_read_u64(&apikey_shared->tally[i].count[what]);
+	return sum;
+}
+
+void
+apikey_tally_reset(void)
+{
+	for (int i = 0; i < APIKEY_RINGS; i++)
+	{
+		for (int j = 0; j < APIKEY_TALLY_SIZE; j++)
+			pg_atomic_write_u64(&apikey_shared->tally[i].count[j], 0);
+	}
 }
 
 void

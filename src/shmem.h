@@ -47,6 +47,22 @@ typedef struct ApikeyRing
 	uint64		nunits;
 } ApikeyRing;
 
+/* What is counted of all verifications: the codes, and these behind them */
+#define APIKEY_TALLY_CACHE_HIT	APIKEY_NCODES
+#define APIKEY_TALLY_CACHE_MISS	(APIKEY_NCODES + 1)
+#define APIKEY_TALLY_SIZE		(APIKEY_NCODES + 2)
+
+/*
+ * Processes count in one of several places, by their process id, so that few
+ * meet at one.
+ */
+typedef union ApikeyTally
+{
+	pg_atomic_uint64 count[APIKEY_TALLY_SIZE];
+	char		pad[TYPEALIGN(PG_CACHE_LINE_SIZE,
+							  APIKEY_TALLY_SIZE * sizeof(pg_atomic_uint64))];
+} ApikeyTally;
+
 /* A database that has something to flush; the launcher frees the slot when it
  * is gone */
 typedef struct ApikeyDatabase
@@ -79,9 +95,7 @@ typedef struct ApikeyShared
 	LWLock	   *walk_lock;
 
 	/* no lock */
-	pg_atomic_uint64 verdicts[APIKEY_NCODES];
-	pg_atomic_uint64 cache_hits;
-	pg_atomic_uint64 cache_misses;
+	ApikeyTally tally[APIKEY_RINGS];
 	pg_atomic_uint64 events_flushed;
 	pg_atomic_uint64 events_lost;
 
@@ -106,6 +120,11 @@ extern ApikeyShared *apikey_shared;
 extern char *apikey_ring_unit(int ring, uint64 number);
 
 extern void apikey_shmem_init(void);
+
+/* Count one of what is named above; the sum; and forgetting all. */
+extern void apikey_tally_add(int what);
+extern uint64 apikey_tally_sum(int what);
+extern void apikey_tally_reset(void);
 
 /*
  * Ask for a flush of a database now.  After failures there is a pause, unless

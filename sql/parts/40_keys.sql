@@ -91,6 +91,22 @@ ALTER TABLE apikey.key ALTER COLUMN lookup SET STATISTICS 0;
 ALTER TABLE apikey.pepper ALTER COLUMN secret SET STATISTICS 0;
 ALTER TABLE apikey.pepper ALTER COLUMN fingerprint SET STATISTICS 0;
 
+--
+-- Backends keep keys that they have verified.  New keys need not be announced.
+-- What stands in the messages is the number of a type, since one with the
+-- table's would make every backend read its catalog entries anew.
+--
+CREATE TYPE apikey.key_change AS ();
+COMMENT ON TYPE apikey.key_change IS 'Never used as a type: its relation number tells backends that keys have changed';
+CREATE TRIGGER invalidate AFTER UPDATE OR DELETE ON apikey.key
+    FOR EACH ROW EXECUTE FUNCTION apikey.invalidate();
+COMMENT ON TRIGGER invalidate ON apikey.key IS 'Makes every backend look at the keys it has kept; must stay ENABLE ALWAYS';
+CREATE TRIGGER invalidate_truncate AFTER TRUNCATE ON apikey.key
+    FOR EACH STATEMENT EXECUTE FUNCTION apikey.invalidate();
+COMMENT ON TRIGGER invalidate_truncate ON apikey.key IS 'Makes every backend look at the keys it has kept; must stay ENABLE ALWAYS';
+ALTER TABLE apikey.key ENABLE ALWAYS TRIGGER invalidate;
+ALTER TABLE apikey.key ENABLE ALWAYS TRIGGER invalidate_truncate;
+
 CREATE FUNCTION apikey.key_status(revoked_at timestamptz, expires_at timestamptz, disabled_at timestamptz) RETURNS text
     LANGUAGE sql VOLATILE PARALLEL SAFE
 AS $$
