@@ -141,7 +141,7 @@ store_secret(void)
 	values[SECRET_NAME] = CStringGetTextDatum(ADDRESS_SECRET);
 	values[SECRET_SECRET] = PointerGetDatum(stored);
 	rel = table_open(apikey_relation(APIKEY_REL_SECRET), RowExclusiveLock);
-	apikey_insert(rel, values, nulls);
+	apikey_insert(rel, values, nulls, SECRET_NCOLUMNS);
 	table_close(rel, NoLock);
 	apikey_wipe(VARDATA(stored), APIKEY_SHORT_KEY_LEN);
 }

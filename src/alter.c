@@ -58,8 +58,7 @@ apikey_key_open(const pg_uuid_t *key_id, ApikeyText guard, ApikeyKey *key)
 	if (found)
 	{
 		key->tuple = SPI_copytuple(SPI_tuptable->vals[0]);
-		heap_deform_tuple(key->tuple, SPI_tuptable->tupdesc,
-						  key->value + 1, key->null + 1);
+		apikey_key_deform(key->tuple, SPI_tuptable->tupdesc, key);
 	}
 	if (found && guard.data != NULL)
 	{

@@ -284,7 +284,7 @@ apikey_fetch(Relation rel, ItemPointer tid, ApikeyRowCallback callback,
 }
 
 void
-apikey_insert(Relation rel, Datum *values, bool *nulls)
+apikey_insert(Relation rel, Datum *values, bool *nulls, int count)
 {
 	EState	   *estate = CreateExecutorState();
 	ResultRelInfo *target = makeNode(ResultRelInfo);
@@ -294,10 +294,11 @@ apikey_insert(Relation rel, Datum *values, bool *nulls)
 	/* range table index 0: in no range table */
 	InitResultRelInfo(target, rel, 0, NULL, 0);
 	ExecOpenIndices(target, false);
-	memcpy(slot->tts_values, values,
-		   RelationGetDescr(rel)->natts * sizeof(Datum));
-	memcpy(slot->tts_isnull, nulls,
-		   RelationGetDescr(rel)->natts * sizeof(bool));
+	count = Min(count, RelationGetDescr(rel)->natts);
+	ExecStoreAllNullTuple(slot);
+	memcpy(slot->tts_values, values, count * sizeof(Datum));
+	memcpy(slot->tts_isnull, nulls, count * sizeof(bool));
+	ExecClearTuple(slot);
 	ExecStoreVirtualTuple(slot);
 	estate->es_output_cid = GetCurrentCommandId(true);
 

@@ -86,10 +86,11 @@ extern void apikey_fetch(Relation rel, ItemPointer tid,
 						 ApikeyRowCallback callback, void *arg);
 
 /*
- * Insert a row without SQL: defaults are the caller's affair, triggers and
- * indexes are minded, and the next command sees the row.
+ * Insert a row of so many values without SQL: defaults are the caller's
+ * affair, triggers and indexes are minded, and the next command sees the row.
+ * Columns that somebody has added to the table become NULL.
  */
-extern void apikey_insert(Relation rel, Datum *values, bool *nulls);
+extern void apikey_insert(Relation rel, Datum *values, bool *nulls, int count);
 
 /*
  * Work as the owner of the module's tables, under a safe search_path, until

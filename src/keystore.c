@@ -149,12 +149,8 @@ missing_pepper_matters(Relation rel, const ApikeyPeppers *peppers)
 	return result;
 }
 
-/*
- * Take the columns that we know out of a row; a table with others behind
- * them, or with fewer, is no reason to fail.
- */
-static void
-deform_row(HeapTuple tuple, TupleDesc desc, ApikeyKey *key)
+void
+apikey_key_deform(HeapTuple tuple, TupleDesc desc, ApikeyKey *key)
 {
 	int			room = Max(desc->natts, APIKEY_KEY_NCOLUMNS);
 	Datum	   *values = palloc0(room * sizeof(Datum));
@@ -238,7 +234,7 @@ decode_row(HeapTuple tuple, TupleDesc desc, ApikeyKey *key)
 {
 	memset(key, 0, sizeof(*key));
 	key->tuple = tuple;
-	deform_row(tuple, desc, key);
+	apikey_key_deform(tuple, desc, key);
 	for (int i = 1; i <= APIKEY_KEY_NCOLUMNS; i++)
 	{
 		/* the lists are decoded instead */

@@ -86,6 +86,12 @@ typedef enum ApikeyFind
  */
 extern ApikeyFind apikey_find(const char *text, size_t len, ApikeyKey *key);
 
+/*
+ * Take the columns that we know out of a row; a table with others behind them
+ * is no reason to fail.
+ */
+extern void apikey_key_deform(HeapTuple tuple, TupleDesc desc, ApikeyKey *key);
+
 /* The part of a digest that is searched by. */
 extern int64 apikey_lookup_of(const unsigned char digest[APIKEY_DIGEST_LEN]);
 

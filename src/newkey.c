@@ -100,7 +100,8 @@ apikey_newkey_store(const ApikeyKey *key, const char *event)
 	Relation	rel = table_open(apikey_relation(APIKEY_REL_KEY),
 								 RowExclusiveLock);
 
-	apikey_insert(rel, (Datum *) key->value + 1, (bool *) key->null + 1);
+	apikey_insert(rel, (Datum *) key->value + 1, (bool *) key->null + 1,
+				  APIKEY_KEY_NCOLUMNS);
 	table_close(rel, NoLock);
 	apikey_audit_issue(key, event);
 	apikey_announce(event, DatumGetUUIDP(key->value[KEY_KEY_ID]));

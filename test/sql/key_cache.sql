@@ -152,7 +152,10 @@ SELECT pg_temp.verdict('two'), pg_temp.verdict('two'), pg_temp.since();
 -- A column that somebody has added is no reason to fail.
 ALTER TABLE apikey.key ADD COLUMN note text DEFAULT 'x';
 SELECT pg_temp.verdict('two');
+SELECT apikey.alter_key(pg_temp.id('two'), name => 'again');
+SELECT name FROM apikey.rotate(pg_temp.id('two'));
 ALTER TABLE apikey.key DROP COLUMN note;
-SELECT pg_temp.verdict('two');
+SELECT pg_temp.verdict('one') ~ '^valid one ' AS valid;
+SELECT v.code FROM apikey.issue('cache', 'last') i, apikey.verify(i.key) v;
 
 DELETE FROM apikey.key WHERE account = 'cache';
