@@ -64,7 +64,29 @@ PG_CPPFLAGS = -DAPIKEY_VERSION='"$(version)"' $(shell pkg-config --cflags libsod
 SHLIB_LINK = $(shell pkg-config --libs libsodium 2>/dev/null || echo -lsodium)
 
 # The parts of the install script, in their order; edited by hand.
-SQL_PARTS = 00_guard 10_schema 20_scopes 22_scope_query 24_type_comments 26_sketch 30_policy 35_policy_triggers 40_keys 42_secret 45_usage 50_audit 52_members 55_usage_apply 60_manage 70_verify 75_count 77_http 80_views 85_usage_views 90_privileges
+SQL_PARTS = \
+	00_guard \
+	10_schema \
+	20_scopes \
+	22_scope_query \
+	24_type_comments \
+	26_sketch \
+	30_policy \
+	35_policy_triggers \
+	40_keys \
+	42_secret \
+	45_usage \
+	50_audit \
+	52_members \
+	55_usage_apply \
+	60_manage \
+	70_verify \
+	72_identity \
+	75_count \
+	77_http \
+	80_views \
+	85_usage_views \
+	90_privileges
 
 install_script = sql/apikey--$(version).sql
 DATA_built = $(install_script)

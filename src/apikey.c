@@ -10,6 +10,7 @@
 #include "catalog.h"
 #include "compat.h"
 #include "crypto.h"
+#include "identity.h"
 #include "notify.h"
 #include "settings.h"
 #include "shmem.h"
@@ -49,6 +50,7 @@ _PG_init(void)
 	apikey_catalog_init();
 	apikey_notify_init();
 	apikey_verify_init();
+	apikey_identity_init();
 	if (apikey_preloaded)
 	{
 		apikey_shmem_init();

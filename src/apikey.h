@@ -9,6 +9,9 @@
 #include "postgres.h"
 
 /* Own class KA; the last three digits are the HTTP status. */
+#define ERRCODE_APIKEY_STATUS(status) \
+	MAKE_SQLSTATE('K', 'A', '0' + (status) / 100, '0' + (status) / 10 % 10, \
+				  '0' + (status) % 10)
 #define ERRCODE_APIKEY_FORBIDDEN	MAKE_SQLSTATE('K', 'A', '4', '0', '3')
 #define ERRCODE_APIKEY_NOT_FOUND	MAKE_SQLSTATE('K', 'A', '4', '0', '4')
 #define ERRCODE_APIKEY_CONFLICT		MAKE_SQLSTATE('K', 'A', '4', '0', '9')

@@ -228,11 +228,24 @@ apikey_relation_is_coherent(Relation rel)
 	return false;
 }
 
+/*
+ * A snapshot of this very moment.  GetLatestSnapshot() refuses in parallel
+ * mode, where the helpers that RLS policies use may have to read; the catalog
+ * snapshot is taken anew for every table that is no catalog.
+ */
+static Snapshot
+latest_snapshot(Relation rel)
+{
+	return IsInParallelMode() ?
+		GetNonHistoricCatalogSnapshot(RelationGetRelid(rel)) :
+		GetLatestSnapshot();
+}
+
 void
 apikey_scan(Relation rel, Oid index, ScanKey keys, int nkeys,
 			ApikeyRowCallback callback, void *arg)
 {
-	Snapshot	latest = RegisterSnapshot(GetLatestSnapshot());
+	Snapshot	latest = RegisterSnapshot(latest_snapshot(rel));
 	TupleTableSlot *slot = table_slot_create(rel, NULL);
 
 	if (OidIsValid(index))

@@ -1,6 +1,7 @@
 /*
  * codes.h
- *		The one table of verdict codes: name, HTTP status, message.
+ *		The one table of verdict codes: name, HTTP status, message, and the
+ *		code that the API's caller is told.
  *
  * Pure: no server headers.
  */
@@ -39,6 +40,9 @@ typedef struct ApikeyCodeInfo
 	const char *name;			/* for the trusted backend and its log */
 	int			status;			/* HTTP */
 	const char *message;		/* safe to show to the caller of the API */
+	const char *public_name;	/* what that caller is told instead of name:
+								 * malformed, unknown, revoked, disabled and
+								 * wrong kind are one */
 } ApikeyCodeInfo;
 
 extern const ApikeyCodeInfo apikey_codes[APIKEY_NCODES];

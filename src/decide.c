@@ -166,25 +166,41 @@ check_origin(ApikeyDecision *d, StringInfo detail)
 	return passed;
 }
 
+/* Who is asked for a scope, and under which policy */
+typedef struct Holder
+{
+	const ApikeyGrants *grants;
+	const ApikeyPolicy *policy;
+} Holder;
+
 /*
  * Granted, and not kept from everybody by the catalogue.
  */
 static bool
 holds_scope(const char *scope, size_t len, void *arg)
 {
-	ApikeyDecision *d = arg;
+	Holder	   *holder = arg;
 
-	return apikey_grants_cover(&d->grants, scope, len) &&
-		apikey_policy_lists_scope(d->policy, scope, len);
+	return apikey_grants_cover(holder->grants, scope, len) &&
+		apikey_policy_lists_scope(holder->policy, scope, len);
 }
 
 static bool
 holds_enabled_scope(const char *scope, size_t len, void *arg)
 {
-	ApikeyDecision *d = arg;
+	Holder	   *holder = arg;
 
-	return holds_scope(scope, len, d) &&
-		apikey_policy_scope_is_on(d->policy, scope, len);
+	return holds_scope(scope, len, holder) &&
+		apikey_policy_scope_is_on(holder->policy, scope, len);
+}
+
+bool
+apikey_decide_scopes(const ApikeyGrants *grants, const ApikeyPolicy *policy,
+					 const ApikeyQuery *required)
+{
+	Holder		holder = {grants, policy};
+
+	return apikey_query_eval(required, holds_enabled_scope, &holder);
 }
 
 /*
@@ -194,6 +210,7 @@ static bool
 check_query(ApikeyDecision *d, StringInfo detail, ApikeyQueryHeld held)
 {
 	ApikeySlice missing[APIKEY_QUERY_TERMS_MAX];
+	Holder		holder = {&d->grants, d->policy};
 	int			count;
 
 	if (!d->request->has_required)
@@ -202,9 +219,10 @@ check_query(ApikeyDecision *d, StringInfo detail, ApikeyQueryHeld held)
 			appendStringInfoString(detail, "no scope required");
 		return true;
 	}
-	if (apikey_query_eval(&d->request->required, held, d))
+	if (apikey_query_eval(&d->request->required, held, &holder))
 		return true;
-	count = apikey_query_missing(&d->request->required, held, d, missing);
+	count = apikey_query_missing(&d->request->required, held, &holder,
+								 missing);
 	for (int i = 0; detail && i < count; i++)
 		appendStringInfo(detail, "%s%.*s", i == 0 ? "missing " : ", ",
 						 (int) missing[i].len, missing[i].data);
@@ -228,8 +246,10 @@ check_scope(ApikeyDecision *d, StringInfo detail)
 static bool
 check_scope_enabled(ApikeyDecision *d, StringInfo detail)
 {
+	Holder		holder = {&d->grants, d->policy};
+
 	if (d->request->has_required &&
-		!apikey_query_eval(&d->request->required, holds_scope, d))
+		!apikey_query_eval(&d->request->required, holds_scope, &holder))
 		return true;
 	return check_query(d, detail, holds_enabled_scope);
 }

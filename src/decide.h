@@ -43,4 +43,12 @@ extern void apikey_decide(ApikeyDecision *decision,
 						  const ApikeyRequest *request, ApikeyPolicy *policy,
 						  ApikeyTrace *trace);
 
+/*
+ * Do these grants satisfy a query, under this policy?  The same answer as the
+ * scope checks of a decision.
+ */
+extern bool apikey_decide_scopes(const ApikeyGrants *grants,
+								 const ApikeyPolicy *policy,
+								 const ApikeyQuery *required);
+
 #endif							/* APIKEY_DECIDE_H */

@@ -15,6 +15,26 @@ CREATE FUNCTION apikey.access_level(level text, OUT functions text[], OUT readab
     LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
+    -- a line for each subject
+    verifier CONSTANT text[] := ARRAY[
+        'verify', 'explain', 'record',
+        'authenticate',
+        'scope_for'
+    ];
+    issuer CONSTANT text[] := ARRAY[
+        'issue', 'rotate', 'alter_key', 'disable', 'enable', 'revoke', 'revoke_account', 'list_keys',
+        'find_keys', 'revoke_leaked', 'scan_pattern'
+    ];
+    auditor CONSTANT text[] := ARRAY[
+        'usage_report', 'cardinality', 'sketch_agg', 'sketch_union', 'sketch_union_agg',
+        'stats_now', 'code_counts', 'guesses_now',
+        'unlisted_scopes'
+    ];
+    admin CONSTANT text[] := ARRAY[
+        'purge', 'flush_usage', 'reset_stats',
+        'add_pepper', 'set_current_pepper', 'retire_pepper',
+        'grant_access', 'revoke_access'
+    ];
     policy CONSTANT text[] := '{kind,account_policy,scope,member,capability}';
     views CONSTANT text[] := '{keys,audit_log,keys_to_rotate,policy_violations,pepper_status,usage_hourly,usage_daily,key_usage,account_usage,recent_errors,stats,stats_by_code,guesses}';
 BEGIN
@@ -22,14 +42,14 @@ BEGIN
     writable := '{}';
     CASE level
         WHEN 'verifier' THEN
-            functions := '{verify,explain,record,scope_for}';
+            functions := verifier;
         WHEN 'issuer' THEN
-            functions := '{issue,rotate,alter_key,disable,enable,revoke,revoke_account,find_keys,revoke_leaked,scan_pattern,list_keys}';
+            functions := issuer;
         WHEN 'auditor' THEN
-            functions := '{usage_report,cardinality,sketch_agg,sketch_union,sketch_union_agg,unlisted_scopes,stats_now,code_counts,guesses_now}';
+            functions := auditor;
             readable := views || policy;
         WHEN 'admin' THEN
-            functions := '{verify,explain,record,scope_for,flush_usage,reset_stats,stats_now,code_counts,guesses_now,issue,rotate,alter_key,disable,enable,revoke,revoke_account,find_keys,revoke_leaked,scan_pattern,list_keys,purge,add_pepper,set_current_pepper,retire_pepper,usage_report,cardinality,sketch_agg,sketch_union,sketch_union_agg,unlisted_scopes,grant_access,revoke_access}';
+            functions := verifier || issuer || auditor || admin;
             readable := views || policy;
             writable := policy;
         WHEN 'anonymous' THEN
@@ -116,6 +136,12 @@ GRANT EXECUTE ON FUNCTION
     apikey.is_grant(text),
     apikey.sketch_in(cstring), apikey.sketch_out(apikey.sketch),
     apikey.sketch_recv(internal), apikey.sketch_send(apikey.sketch)
+    TO PUBLIC;
+
+-- Who the transaction works for: policies of any table ask, for any role.
+GRANT EXECUTE ON FUNCTION
+    apikey.current_key_id(), apikey.current_account(), apikey.current_scopes(),
+    apikey.current_metadata(), apikey.is_authenticated(), apikey.allows(text)
     TO PUBLIC;
 
 -- The counters of this server are for whoever watches it.

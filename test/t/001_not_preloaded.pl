@@ -20,7 +20,7 @@ is($node->safe_psql('postgres', "SELECT apikey.covers('calls:* contacts:read', '
 	't', 'types work');
 
 # What says what is missing, in the first call of a session and after others
-for my $function (qw(verify explain))
+for my $function (qw(verify explain authenticate))
 {
 	for my $before ('', "SELECT 'a:b'::apikey.scopes;", "LOAD 'apikey';")
 	{
@@ -33,6 +33,9 @@ like(
 	sql_error($node, 'postgres', "SELECT * FROM apikey.verify(NULL)",
 		extra_params => [ '-d', $node->connstr('postgres') . " options='-c session_preload_libraries=apikey'" ]),
 	qr/^55000: .*shared_preload_libraries/s, 'another way to load the library is not enough');
+
+is($node->safe_psql('postgres', "SELECT apikey.is_authenticated(), apikey.allows('a'), apikey.current_account() IS NULL AND apikey.current_key_id() IS NULL"),
+	'f|f|t', 'the helpers know nobody');
 
 # Management
 my @keys = issue_keys($node, 'postgres', 5, "'acme', 'key ' || n");

@@ -1,0 +1,49 @@
+/*
+ * identity.h
+ *		Who the current transaction works for: the key that was authenticated
+ *		in it.
+ */
+#ifndef APIKEY_IDENTITY_H
+#define APIKEY_IDENTITY_H
+
+#include "postgres.h"
+
+#include "utils/uuid.h"
+
+#include "decide.h"
+
+typedef struct ApikeyIdentity
+{
+	MemoryContext context;		/* what all of it lives in */
+	struct ApikeyIdentity *below;	/* of the transaction level below */
+	int			nest_level;
+	pg_uuid_t	key_id;
+	Datum		account;		/* text */
+	Datum		scopes;			/* text[] */
+	ApikeyGrants grants;		/* the same, to look into */
+	Datum		metadata;		/* jsonb */
+} ApikeyIdentity;
+
+extern void apikey_identity_init(void);
+
+/*
+ * Bind the key of a decision that is valid to the current (sub)transaction,
+ * in place of any other.  The decision is copied.  Nothing checks here that
+ * there is a transaction block, in which alone this makes sense.
+ */
+extern void apikey_identity_take(const ApikeyDecision *decision);
+
+/* The identity in force, NULL if there is none; good until something runs. */
+extern const ApikeyIdentity *apikey_identity(void);
+
+/*
+ * Raise a decision that is not valid as an error of class KA: for the caller
+ * of the API, so with public codes only.
+ */
+extern void apikey_refuse(const ApikeyDecision *decision)
+			pg_attribute_noreturn();
+
+/* The message domain of errors that are refusals: these are counted already */
+#define APIKEY_REFUSAL_DOMAIN	"apikey-refusal"
+
+#endif							/* APIKEY_IDENTITY_H */
