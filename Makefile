@@ -4,6 +4,7 @@
 #	make check		build and run every test, in a sandbox
 #	make deps		install what the two need (they do so themselves)
 #	make lint unit		the quick checks alone
+#	make bench		compare its speed with what people use today
 #	make dist		the archive of a release
 #
 #	make, make install, make installcheck, make prove_installcheck
@@ -16,6 +17,9 @@ tool_goals := accept bench check demo deps dist lint unit
 ifneq (,$(filter $(tool_goals),$(MAKECMDGOALS)))
 
 .PHONY: $(tool_goals)
+
+bench:
+	@test/bench/run
 
 check demo dist:
 	@test/tools/$@
@@ -32,11 +36,6 @@ unit:
 # make accept FROM=directory: take results of a failed "make check" as expected.
 accept:
 	@test/tools/accept '$(FROM)'
-
-ifneq (,$(wildcard test/bench/run))
-bench:
-	@test/bench/run
-endif
 
 # Any other goal beside them is PGXS's: in a make of its own.
 other_goals := $(filter-out $(tool_goals),$(MAKECMDGOALS))
