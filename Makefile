@@ -79,6 +79,7 @@ SQL_PARTS = \
 	52_members \
 	55_usage_apply \
 	60_manage \
+	66_sessions \
 	70_verify \
 	72_identity \
 	75_count \

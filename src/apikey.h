@@ -17,6 +17,7 @@
 #define ERRCODE_APIKEY_CONFLICT		MAKE_SQLSTATE('K', 'A', '4', '0', '9')
 
 /* Limits of arguments, in bytes unless said otherwise */
+#define APIKEY_CREDENTIAL_MAX		8192	/* a session token; keys are shorter */
 #define APIKEY_ACCOUNT_MAX			255
 #define APIKEY_ACTOR_MAX			255
 #define APIKEY_REASON_MAX			255

@@ -57,6 +57,18 @@ add_failure(Batch *batch, const ApikeyEvent *event)
 }
 
 static void
+add_session(Batch *batch, const ApikeyEvent *event)
+{
+	SessionUse *use;
+	bool		found;
+
+	use = hash_search(batch->sessions, event->bytes + sizeof(ApikeyEventHead),
+					  HASH_ENTER, &found);
+	if (!found || use->last_used < event->head.at)
+		use->last_used = event->head.at;
+}
+
+static void
 add_event(const ApikeyEvent *event, void *arg)
 {
 	Batch	   *batch = arg;
@@ -85,6 +97,8 @@ add_event(const ApikeyEvent *event, void *arg)
 	usage->refused += refused;
 	if (verified && !refused)
 		usage->last_used = Max(usage->last_used, head->at);
+	if ((head->flags & APIKEY_EVENT_SESSION) != 0)
+		add_session(batch, event);
 	if ((head->flags & APIKEY_EVENT_HAS_ADDRESS) != 0)
 		add_hash(usage, head->address_hash);
 	if (head->status >= 400)
@@ -196,7 +210,15 @@ apikey_batch_collect(Batch *batch, Oid database, const uint64 *limit)
 		.hcxt = CurrentMemoryContext,
 	};
 
+	HASHCTL		session_ctl = {
+		.keysize = sizeof(pg_uuid_t),
+		.entrysize = sizeof(SessionUse),
+		.hcxt = CurrentMemoryContext,
+	};
+
 	memset(batch, 0, sizeof(*batch));
+	batch->sessions = hash_create("apikey sessions", 64, &session_ctl,
+								  HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	batch->rehash = hash_create("apikey rehash", 64, &rehash_ctl,
 								HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	batch->usage = hash_create("apikey usage", 1024, &ctl,

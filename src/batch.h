@@ -47,9 +47,17 @@ typedef struct Rehash
 	ApikeyRehash to;
 } Rehash;
 
+/* When a session was last used */
+typedef struct SessionUse
+{
+	pg_uuid_t	session_id;		/* hash key */
+	TimestampTz last_used;
+} SessionUse;
+
 typedef struct Batch
 {
 	HTAB	   *usage;
+	HTAB	   *sessions;
 	HTAB	   *rehash;
 	Failure    *failures;
 	int			nfailures;

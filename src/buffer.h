@@ -26,6 +26,7 @@
 #define APIKEY_EVENT_REFUSED		0x04
 #define APIKEY_EVENT_HAS_ADDRESS	0x08
 #define APIKEY_EVENT_REHASH			0x10	/* ApikeyRehash instead of texts */
+#define APIKEY_EVENT_SESSION		0x20	/* a session's id instead of texts */
 
 /* What precedes the texts; fixed, and the same in the file of a clean stop */
 typedef struct ApikeyEventHead

@@ -41,6 +41,10 @@ static const char *const relation_names[APIKEY_NRELATIONS] = {
 	[APIKEY_REL_KEY_LOOKUP] = "key_lookup",
 	[APIKEY_REL_KEY_PEPPER] = "key_pepper",
 	[APIKEY_REL_KEY_CHANGE] = "key_change",
+	[APIKEY_REL_KEY_PKEY] = "key_pkey",
+	[APIKEY_REL_SIGNING_KEY] = "signing_key",
+	[APIKEY_REL_SESSION] = "session",
+	[APIKEY_REL_SESSION_PKEY] = "session_pkey",
 	[APIKEY_REL_KIND] = "kind",
 	[APIKEY_REL_SCOPE] = "scope",
 	[APIKEY_REL_ACCOUNT_POLICY] = "account_policy",
@@ -67,6 +71,7 @@ static uint64 policy_generation = 1;
 static uint64 pepper_generation = 1;
 static uint64 secret_generation = 1;
 static uint64 key_generation = 1;
+static uint64 signing_generation = 1;
 
 /*
  * An invalidation message arrived for a relation, or (InvalidOid) for all.
@@ -81,6 +86,7 @@ relation_changed(Datum arg, Oid relid)
 		pepper_generation++;
 		secret_generation++;
 		key_generation++;
+		signing_generation++;
 		return;
 	}
 	for (int i = 0; i < APIKEY_NRELATIONS; i++)
@@ -97,6 +103,8 @@ relation_changed(Datum arg, Oid relid)
 			pepper_generation++;
 		else if (i == APIKEY_REL_SECRET)
 			secret_generation++;
+		else if (i == APIKEY_REL_SIGNING_KEY)
+			signing_generation++;
 		else if (i == APIKEY_REL_KIND || i == APIKEY_REL_SCOPE ||
 				 i == APIKEY_REL_ACCOUNT_POLICY)
 			policy_generation++;
@@ -131,6 +139,12 @@ uint64
 apikey_key_generation(void)
 {
 	return key_generation;
+}
+
+uint64
+apikey_signing_generation(void)
+{
+	return signing_generation;
 }
 
 /*
@@ -169,6 +183,7 @@ learn_numbers(void)
 		pepper_generation++;
 		secret_generation++;
 		key_generation++;
+		signing_generation++;
 	}
 	memcpy(relation_oids, relations, sizeof(relations));
 	memcpy(type_oids, types, sizeof(types));

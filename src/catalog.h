@@ -19,6 +19,10 @@ typedef enum ApikeyRelation
 	APIKEY_REL_KEY_LOOKUP,		/* index on (lookup) */
 	APIKEY_REL_KEY_PEPPER,		/* index on (pepper_id) */
 	APIKEY_REL_KEY_CHANGE,		/* type whose number says that keys changed */
+	APIKEY_REL_KEY_PKEY,		/* index on (key_id) */
+	APIKEY_REL_SIGNING_KEY,
+	APIKEY_REL_SESSION,
+	APIKEY_REL_SESSION_PKEY,	/* index on (session_id) */
 	APIKEY_REL_KIND,
 	APIKEY_REL_SCOPE,
 	APIKEY_REL_ACCOUNT_POLICY,
@@ -54,13 +58,15 @@ extern TupleDesc apikey_type_desc(ApikeyType which);
 
 /*
  * Grow when a policy table (kind, scope, account_policy), the pepper table,
- * the table of fixed secrets, or a row of the key table changed.  Read before taking the snapshot with
- * which a cache is filled; a cache filled under an older generation is stale.
+ * the table of fixed secrets, that of signing keys, or a row of the key table
+ * changed.  Read before taking the snapshot with which a cache is filled; a
+ * cache filled under an older generation is stale.
  */
 extern uint64 apikey_policy_generation(void);
 extern uint64 apikey_pepper_generation(void);
 extern uint64 apikey_secret_generation(void);
 extern uint64 apikey_key_generation(void);
+extern uint64 apikey_signing_generation(void);
 
 /*
  * Will every change of this table reach us as an invalidation?  Only while

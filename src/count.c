@@ -192,6 +192,14 @@ apikey_count_verify(const ApikeyDecision *d)
 		append_request(&event, &texts_len, d->request->method,
 					   d->request->path, d->request->request_id);
 	}
+	else if (d->is_session)
+	{
+		/* the session's id in the place of texts */
+		event.head.flags |= APIKEY_EVENT_SESSION;
+		(void) apikey_event_append(&event, &texts_len,
+								   DatumGetPointer(d->session.value[SESSION_SESSION_ID]),
+								   UUID_LEN, UUID_LEN);
+	}
 	else
 		move_to_current_pepper(d);
 	(void) apikey_buffer_put(&event, texts_len);

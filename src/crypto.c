@@ -57,6 +57,41 @@ apikey_short_hash(const void *data, size_t len,
 	return hash;
 }
 
+void
+apikey_sign_keys(unsigned char public_key[APIKEY_SIGN_PUBLIC_LEN],
+				 unsigned char secret[APIKEY_SIGN_SECRET_LEN],
+				 const unsigned char seed[APIKEY_SIGN_SEED_LEN])
+{
+	(void) crypto_sign_seed_keypair(public_key, secret, seed);
+}
+
+void
+apikey_sign(unsigned char signature[APIKEY_SIGNATURE_LEN], const void *data,
+			size_t len, const unsigned char secret[APIKEY_SIGN_SECRET_LEN])
+{
+	(void) crypto_sign_detached(signature, NULL, data, len, secret);
+}
+
+bool
+apikey_sign_check(const unsigned char signature[APIKEY_SIGNATURE_LEN],
+				  const void *data, size_t len,
+				  const unsigned char public_key[APIKEY_SIGN_PUBLIC_LEN])
+{
+	return crypto_sign_verify_detached(signature, data, len, public_key) == 0;
+}
+
+void
+apikey_hmac_sha256(unsigned char mac[APIKEY_MAC_LEN], const void *data,
+				   size_t len, const void *key, size_t key_len)
+{
+	crypto_auth_hmacsha256_state state;
+
+	(void) crypto_auth_hmacsha256_init(&state, key, key_len);
+	(void) crypto_auth_hmacsha256_update(&state, data, len);
+	(void) crypto_auth_hmacsha256_final(&state, mac);
+	sodium_memzero(&state, sizeof(state));
+}
+
 bool
 apikey_equal(const void *a, const void *b, size_t len)
 {

@@ -1,7 +1,7 @@
 /*
  * crypto.h
- *		The only door to libsodium: random bytes, keyed hash, comparison in
- *		constant time, wiping, memory for secrets.
+ *		The only door to libsodium: random bytes, keyed hash, signatures,
+ *		comparison in constant time, wiping, memory for secrets.
  */
 #ifndef APIKEY_CRYPTO_H
 #define APIKEY_CRYPTO_H
@@ -13,6 +13,11 @@
 #define APIKEY_DIGEST_LEN	32
 #define APIKEY_PEPPER_LEN	32
 #define APIKEY_SHORT_KEY_LEN	16
+#define APIKEY_SIGN_SEED_LEN	32
+#define APIKEY_SIGN_PUBLIC_LEN	32
+#define APIKEY_SIGN_SECRET_LEN	64
+#define APIKEY_SIGNATURE_LEN	64
+#define APIKEY_MAC_LEN			32
 
 /* Before anything else; false if libsodium cannot be used safely. */
 extern bool apikey_crypto_init(void);
@@ -35,6 +40,25 @@ extern void apikey_fingerprint(unsigned char fingerprint[APIKEY_DIGEST_LEN],
  */
 extern uint64_t apikey_short_hash(const void *data, size_t len,
 								  const unsigned char key[APIKEY_SHORT_KEY_LEN]);
+
+/*
+ * Ed25519 (RFC 8032): the pair of keys that a seed stands for; signing, and
+ * checking a signature.
+ */
+extern void apikey_sign_keys(unsigned char public_key[APIKEY_SIGN_PUBLIC_LEN],
+							 unsigned char secret[APIKEY_SIGN_SECRET_LEN],
+							 const unsigned char seed[APIKEY_SIGN_SEED_LEN]);
+extern void apikey_sign(unsigned char signature[APIKEY_SIGNATURE_LEN],
+						const void *data, size_t len,
+						const unsigned char secret[APIKEY_SIGN_SECRET_LEN]);
+extern bool apikey_sign_check(const unsigned char signature[APIKEY_SIGNATURE_LEN],
+							  const void *data, size_t len,
+							  const unsigned char public_key[APIKEY_SIGN_PUBLIC_LEN]);
+
+/* HMAC-SHA-256 (RFC 2104), with a key of any length. */
+extern void apikey_hmac_sha256(unsigned char mac[APIKEY_MAC_LEN],
+							   const void *data, size_t len,
+							   const void *key, size_t key_len);
 
 /* Equal? In constant time. */
 extern bool apikey_equal(const void *a, const void *b, size_t len);

@@ -83,8 +83,12 @@ check_kind(ApikeyDecision *d, StringInfo detail)
 
 	if (detail)
 		appendStringInfo(detail, "kind %.*s", (int) kind.len, kind.data);
+	if (detail && d->is_session)
+		appendStringInfoString(detail, ", and this is a session");
 	if (!d->request->has_kinds)
 		return true;
+	if (d->is_session)
+		return d->request->sessions_allowed;
 	for (int i = 0; i < d->request->nkinds; i++)
 	{
 		if (d->request->kinds[i] == d->kind)
@@ -107,6 +111,21 @@ check_account(ApikeyDecision *d, StringInfo detail)
 		 memcmp(wanted->data, account.data, account.len) == 0);
 }
 
+/*
+ * Is the address the one that the session is bound to, if it is to any?  A
+ * session that is to be bound needs an address.
+ */
+static bool
+is_bound_address(const ApikeyDecision *d)
+{
+	if (d->request->opening != NULL)
+		return d->request->ip_known || !d->request->opening->bind_ip;
+	if (!d->is_session || d->session.null[SESSION_BOUND_IP])
+		return true;
+	return d->request->ip_known &&
+		apikey_session_is_bound_to(&d->session, &d->request->ip);
+}
+
 static bool
 check_ip(ApikeyDecision *d, StringInfo detail)
 {
@@ -127,6 +146,12 @@ check_ip(ApikeyDecision *d, StringInfo detail)
 	else if (detail)
 		appendStringInfoString(detail, "address unknown");
 
+	if (!is_bound_address(d))
+	{
+		if (detail)
+			appendStringInfoString(detail, ", and not that of the session");
+		return false;
+	}
 	if (has_list)
 		return listed;
 	return d->request->ip_known || !d->account->require_allowed_ips ||
@@ -237,6 +262,15 @@ check_query(ApikeyDecision *d, StringInfo detail, ApikeyQueryHeld held)
 static bool
 check_scope(ApikeyDecision *d, StringInfo detail)
 {
+	const ApikeyOpening *opening = d->request->opening;
+
+	for (int i = 0; opening && opening->has_scopes && i < opening->scopes.count; i++)
+	{
+		ApikeySlice grant = apikey_grants_get(&opening->scopes, i);
+
+		if (!apikey_grants_cover(&d->grants, grant.data, grant.len))
+			return false;
+	}
 	return check_query(d, detail, holds_scope);
 }
 
@@ -287,6 +321,39 @@ step_ends(ApikeyDecision *d, ApikeyTrace *trace, const char *step,
 }
 
 /*
+ * It is no key: a session's token?  That opens no session itself.  True if
+ * that already decides.
+ */
+static bool
+decide_before_session(ApikeyDecision *d, ApikeyTrace *trace)
+{
+	const ApikeyText *text = &d->request->key;
+	ApikeyJwt	jwt;
+	ApikeySessionFind found;
+
+	if (text->too_long || d->request->opening != NULL ||
+		!apikey_jwt_split(text->data, text->len, &jwt))
+		return step_ends(d, trace, "key well-formed", APIKEY_KEY_INVALID,
+						 "no kind has such keys, or the checksum is wrong");
+	(void) step_ends(d, trace, "key well-formed", APIKEY_VALID,
+					 "a session token");
+	found = apikey_session_find(&jwt, GetCurrentTimestamp(), &d->session,
+								&d->key);
+	if (found == APIKEY_SESSION_FOUND)
+	{
+		d->is_session = true;
+		apikey_session_narrow(&d->session, &d->key);
+	}
+	return step_ends(d, trace, "key known",
+					 found == APIKEY_SESSION_FOUND ? APIKEY_VALID :
+					 found == APIKEY_SESSION_OVER ? APIKEY_KEY_EXPIRED :
+					 APIKEY_KEY_INVALID,
+					 found == APIKEY_SESSION_FOUND ? NULL :
+					 found == APIKEY_SESSION_OVER ? "the session has expired" :
+					 "no token of ours, or altered, or its session is gone");
+}
+
+/*
  * Recognise the key.  True if that already decides.
  */
 static bool
@@ -306,10 +373,9 @@ decide_before_key(ApikeyDecision *d, ApikeyTrace *trace)
 
 	for (int i = 0; i < nkinds && !well_formed && !text->too_long; i++)
 		well_formed = apikey_token_matches(&formats[i], text->data, text->len);
-	if (step_ends(d, trace, "key well-formed",
-				  well_formed ? APIKEY_VALID : APIKEY_KEY_INVALID,
-				  well_formed ? NULL : "no kind has such keys, or the checksum is wrong"))
-		return true;
+	if (!well_formed)
+		return decide_before_session(d, trace);
+	(void) step_ends(d, trace, "key well-formed", APIKEY_VALID, NULL);
 
 	found = apikey_find(text->data, text->len, &d->key);
 	return step_ends(d, trace, "key known",
@@ -331,6 +397,7 @@ apikey_decide(ApikeyDecision *d, const ApikeyRequest *request,
 	d->request = request;
 	d->policy = policy;
 	d->known = false;
+	d->is_session = false;
 	d->nmissing = 0;
 	if (decide_before_key(d, trace))
 		return;

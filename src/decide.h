@@ -13,6 +13,7 @@
 #include "keystore.h"
 #include "policy.h"
 #include "request.h"
+#include "session.h"
 
 typedef struct ApikeyDecision
 {
@@ -21,7 +22,9 @@ typedef struct ApikeyDecision
 	TimestampTz now;			/* the real clock's */
 	ApikeyCode	code;
 	bool		known;			/* the members below are set */
-	ApikeyKey	key;
+	ApikeyKey	key;			/* of a session: narrowed to what that may do */
+	bool		is_session;
+	ApikeySession session;		/* if it is one */
 	const ApikeyKind *kind;		/* NULL if its row is gone */
 	const ApikeyAccount *account;
 	ApikeyGrants grants;

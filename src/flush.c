@@ -213,6 +213,39 @@ apply_rehashes(Batch *batch)
 }
 
 /*
+ * Note when sessions were used.
+ */
+static void
+apply_sessions(Batch *batch)
+{
+	static ApikeyPlan plan = {
+		.query = "SELECT apikey.apply_session_use($1, $2, $3)",
+		.nargs = 3,
+		.types = {TEXTOID, UUIDARRAYOID, TIMESTAMPTZARRAYOID},
+	};
+	int			size = hash_get_num_entries(batch->sessions);
+	Datum	   *ids = palloc(Max(size, 1) * sizeof(Datum));
+	Datum	   *times = palloc(Max(size, 1) * sizeof(Datum));
+	Datum		values[3];
+	HASH_SEQ_STATUS status;
+	SessionUse *use;
+	int			count = 0;
+
+	if (size == 0)
+		return;
+	hash_seq_init(&status, batch->sessions);
+	while ((use = hash_seq_search(&status)) != NULL)
+	{
+		ids[count] = UUIDPGetDatum(&use->session_id);
+		times[count++] = TimestampTzGetDatum(use->last_used);
+	}
+	values[0] = node_datum();
+	values[1] = make_array(ids, NULL, count, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR);
+	values[2] = make_array(times, NULL, count, TIMESTAMPTZOID, 8, true, TYPALIGN_DOUBLE);
+	apikey_plan_execute(&plan, values, NULL, SPI_OK_SELECT);
+}
+
+/*
  * The number of the last batch that was committed here.
  */
 static int64
@@ -338,6 +371,7 @@ write_batch(ApikeyDatabase *database, const uint64 *limit)
 	record_batch(number);
 	apply_usage(&batch);
 	apply_errors(&batch);
+	apply_sessions(&batch);
 	apply_rehashes(&batch);
 }
 
@@ -389,6 +423,9 @@ apikey_maintain(void)
 		.nargs = 2,
 		.types = {INT4OID, INT4OID},
 	};
+	static ApikeyPlan sessions = {
+		.query = "SELECT apikey.maintain_sessions(clock_timestamp())",
+	};
 	ApikeyPrivileges saved;
 	Datum		values[2];
 
@@ -402,6 +439,7 @@ apikey_maintain(void)
 		values[0] = Int32GetDatum(apikey_usage_hourly_retention);
 		values[1] = Int32GetDatum(apikey_usage_daily_retention);
 		apikey_plan_execute(&plan, values, NULL, SPI_OK_SELECT);
+		apikey_plan_execute(&sessions, NULL, NULL, SPI_OK_SELECT);
 		SPI_finish();
 		apikey_leave(&saved);
 	}

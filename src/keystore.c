@@ -381,6 +381,31 @@ apikey_find(const char *text, size_t len, ApikeyKey *key)
 	return result;
 }
 
+static bool
+take_row(TupleTableSlot *slot, void *arg)
+{
+	*(HeapTuple *) arg = ExecCopySlotHeapTuple(slot);
+	return false;
+}
+
+bool
+apikey_find_by_id(const pg_uuid_t *key_id, ApikeyKey *key)
+{
+	Relation	rel = table_open(apikey_relation(APIKEY_REL_KEY),
+								 AccessShareLock);
+	HeapTuple	found = NULL;
+	ScanKeyData scan_key;
+
+	ScanKeyInit(&scan_key, 1, BTEqualStrategyNumber, F_UUID_EQ,
+				UUIDPGetDatum(key_id));
+	apikey_scan(rel, apikey_relation(APIKEY_REL_KEY_PKEY), &scan_key, 1,
+				take_row, &found);
+	if (found != NULL)
+		decode_row(found, RelationGetDescr(rel), key);
+	table_close(rel, AccessShareLock);
+	return found != NULL;
+}
+
 const char *
 apikey_key_status(const ApikeyKey *key, TimestampTz now)
 {

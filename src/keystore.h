@@ -65,7 +65,7 @@ typedef struct ApikeyKey
 	Datum		value[APIKEY_KEY_NCOLUMNS + 1];
 	bool		null[APIKEY_KEY_NCOLUMNS + 1];
 
-	/* set by apikey_find() */
+	/* set by apikey_find() and apikey_find_by_id() */
 	ApikeyGrants grants;		/* KEY_SCOPES */
 	int			nnets;
 	const ApikeyNet *nets;		/* KEY_ALLOWED_IPS, normalized */
@@ -91,6 +91,9 @@ extern ApikeyFind apikey_find(const char *text, size_t len, ApikeyKey *key);
  * is no reason to fail.
  */
 extern void apikey_key_deform(HeapTuple tuple, TupleDesc desc, ApikeyKey *key);
+
+/* The same by key_id: false if there is none. */
+extern bool apikey_find_by_id(const pg_uuid_t *key_id, ApikeyKey *key);
 
 /* The part of a digest that is searched by. */
 extern int64 apikey_lookup_of(const unsigned char digest[APIKEY_DIGEST_LEN]);

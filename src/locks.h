@@ -15,7 +15,8 @@
 typedef enum ApikeyLockClass
 {
 	APIKEY_LOCK_PEPPER = 1,		/* making a pepper */
-	APIKEY_LOCK_ACCOUNT = 2		/* counting an account's keys against a cap */
+	APIKEY_LOCK_ACCOUNT = 2,	/* counting an account's keys against a cap */
+	APIKEY_LOCK_SIGNING = 3		/* making a signing key */
 } ApikeyLockClass;
 
 /* Lock, exclusively, until the end of the transaction. */

@@ -59,6 +59,7 @@ apikey_request_init(ApikeyRequest *request, ApikeyText key)
 	request->nkinds = 0;
 	request->sessions_allowed = false;
 	request->cost = 1;
+	request->opening = NULL;
 	request->method = request->path = request->request_id = NULL;
 }
 
@@ -174,7 +175,7 @@ apikey_request_read(ApikeyRequest *request, ApikeyPolicy *policy,
 					FunctionCallInfo fcinfo, bool ip_is_inet)
 {
 	apikey_request_init(request, apikey_text_argument(fcinfo, ARG_KEY,
-													  APIKEY_TOKEN_MAX));
+													  APIKEY_CREDENTIAL_MAX));
 	apikey_request_require(request, apikey_text_argument(fcinfo, ARG_REQUIRED,
 														 APIKEY_QUERY_MAX));
 	if (!ip_is_inet)

@@ -22,6 +22,14 @@ typedef struct ApikeyText
 	bool		too_long;		/* given, but longer than allowed: not read */
 } ApikeyText;
 
+/* A session that is to be opened */
+typedef struct ApikeyOpening
+{
+	bool		has_scopes;
+	ApikeyGrants scopes;		/* which the key must hold */
+	bool		bind_ip;		/* to an address, which must be known */
+} ApikeyOpening;
+
 typedef struct ApikeyRequest
 {
 	ApikeyText	key;
@@ -37,6 +45,7 @@ typedef struct ApikeyRequest
 	const ApikeyKind *kinds[APIKEY_KINDS_MAX];
 	bool		sessions_allowed;	/* "session" was among the kinds */
 	int32		cost;
+	const ApikeyOpening *opening;	/* NULL: no session is opened */
 
 	/*
 	 * What is kept of a refused request: texts, perhaps compressed, looked at

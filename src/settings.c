@@ -9,6 +9,7 @@
 
 #include <limits.h>
 
+#include "datatype/timestamp.h"
 #include "miscadmin.h"
 #include "utils/guc.h"
 
@@ -31,6 +32,10 @@ char	   *apikey_pepper_file = NULL;
 int			apikey_pre_request_mode = APIKEY_MODE_OPTIONAL;
 char	   *apikey_route_pattern = NULL;
 bool		apikey_route_scope = false;
+int			apikey_session_algorithm = 0;
+char	   *apikey_session_audience = NULL;
+char	   *apikey_session_issuer = NULL;
+int			apikey_session_max_ttl = SECS_PER_DAY;
 const ApikeyProxies *apikey_trusted_proxies = NULL;
 int			apikey_usage_buffer_size = 8 * 1024;
 int			apikey_usage_daily_retention = 800 * MINUTES_A_DAY;
@@ -254,6 +259,13 @@ define_http_settings(void)
 							   NULL);
 }
 
+/* As enum ApikeySigningAlgorithm */
+static const struct config_enum_entry session_algorithms[] = {
+	{"EdDSA", 0, false},
+	{"HS256", 1, false},
+	{NULL, 0, false}
+};
+
 void
 apikey_settings_init(void)
 {
@@ -285,6 +297,28 @@ apikey_settings_init(void)
 							   &apikey_pepper_file, "", PGC_SIGHUP,
 							   GUC_SUPERUSER_ONLY,
 							   NULL, NULL, NULL);
+	DefineCustomEnumVariable("apikey.session_algorithm",
+							 "With what new session tokens are signed.",
+							 "EdDSA (Ed25519) can be checked by anybody with apikey.jwks(); HS256 by who knows the secret.",
+							 &apikey_session_algorithm, 0, session_algorithms,
+							 PGC_SIGHUP, 0,
+							 NULL, NULL, NULL);
+	DefineCustomStringVariable("apikey.session_audience",
+							   "Claim \"aud\" of new session tokens; empty leaves it out.",
+							   NULL,
+							   &apikey_session_audience, "apikey", PGC_SIGHUP, 0,
+							   NULL, NULL, NULL);
+	DefineCustomStringVariable("apikey.session_issuer",
+							   "Claim \"iss\" of new session tokens; empty leaves it out.",
+							   NULL,
+							   &apikey_session_issuer, "apikey", PGC_SIGHUP, 0,
+							   NULL, NULL, NULL);
+	DefineCustomIntVariable("apikey.session_max_ttl",
+							"Longest life of a session.",
+							"A longer ttl given to apikey.open_session() is cut to it.",
+							&apikey_session_max_ttl, SECS_PER_DAY,
+							1, 10 * 366 * SECS_PER_DAY, PGC_SIGHUP, GUC_UNIT_S,
+							NULL, NULL, NULL);
 	if (process_shared_preload_libraries_in_progress)
 		DefineCustomIntVariable("apikey.usage_buffer_size",
 								"Shared memory for usage that is counted but not yet written.",

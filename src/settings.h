@@ -56,6 +56,10 @@ extern char *apikey_pepper_file;	/* key ring outside the database */
 extern int	apikey_pre_request_mode;	/* ApikeyPreRequestMode */
 extern char *apikey_route_pattern;	/* see route.h */
 extern bool apikey_route_scope; /* required comes from method and path */
+extern int	apikey_session_algorithm;	/* enum ApikeySigningAlgorithm */
+extern char *apikey_session_audience;
+extern char *apikey_session_issuer;
+extern int	apikey_session_max_ttl; /* seconds */
 extern const ApikeyProxies *apikey_trusted_proxies;
 extern int	apikey_usage_buffer_size;	/* kB */
 extern int	apikey_usage_daily_retention;	/* minutes; 0: keep */

@@ -60,6 +60,12 @@ fill_key_columns(const ApikeyDecision *d, Datum *values, bool *nulls)
 		values[plain[i].column] = d->key.value[plain[i].source];
 		nulls[plain[i].column] = d->key.null[plain[i].source];
 	}
+	if (d->is_session)
+	{
+		values[VERDICT_KIND] = CStringGetTextDatum("session");
+		values[VERDICT_SESSION_ID] = d->session.value[SESSION_SESSION_ID];
+		nulls[VERDICT_SESSION_ID] = false;
+	}
 	if (nulls[VERDICT_DB_ROLE] && d->kind != NULL && d->kind->db_role != NULL)
 	{
 		values[VERDICT_DB_ROLE] = CStringGetTextDatum(d->kind->db_role);

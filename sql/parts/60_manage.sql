@@ -192,6 +192,7 @@ BEGIN
         WHERE least(t.revoked_at, t.expires_at) < clock_timestamp() - older_than AND t.account = ANY (accounts)
         RETURNING t.key_id)
     SELECT array_agg(g.key_id ORDER BY g.key_id) INTO purged FROM gone g;
+    PERFORM apikey.forget_sessions(purged);
     IF keep_usage IS NOT TRUE THEN
         PERFORM apikey.forget_usage(purged);
     END IF;

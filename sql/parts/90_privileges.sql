@@ -9,6 +9,7 @@
 ALTER TABLE apikey.pepper ENABLE ROW LEVEL SECURITY;
 ALTER TABLE apikey.secret ENABLE ROW LEVEL SECURITY;
 ALTER TABLE apikey.key ENABLE ROW LEVEL SECURITY;
+ALTER TABLE apikey.signing_key ENABLE ROW LEVEL SECURITY;
 
 -- The names behind each level; functions are granted with all their overloads.
 CREATE FUNCTION apikey.access_level(level text, OUT functions text[], OUT readable text[], OUT writable text[])
@@ -18,6 +19,7 @@ DECLARE
     -- a line for each subject
     verifier CONSTANT text[] := ARRAY[
         'verify', 'explain', 'record',
+        'open_session', 'close_session',
         'authenticate',
         'scope_for'
     ];
@@ -33,10 +35,11 @@ DECLARE
     admin CONSTANT text[] := ARRAY[
         'purge', 'flush_usage', 'reset_stats',
         'add_pepper', 'set_current_pepper', 'retire_pepper',
+        'rotate_signing_key',
         'grant_access', 'revoke_access'
     ];
     policy CONSTANT text[] := '{kind,account_policy,scope,member,capability}';
-    views CONSTANT text[] := '{keys,audit_log,keys_to_rotate,policy_violations,pepper_status,usage_hourly,usage_daily,key_usage,account_usage,recent_errors,stats,stats_by_code,guesses}';
+    views CONSTANT text[] := '{keys,sessions,audit_log,keys_to_rotate,policy_violations,pepper_status,usage_hourly,usage_daily,key_usage,account_usage,recent_errors,stats,stats_by_code,guesses}';
 BEGIN
     readable := '{}';
     writable := '{}';
@@ -144,6 +147,9 @@ GRANT EXECUTE ON FUNCTION
     apikey.current_metadata(), apikey.is_authenticated(), apikey.allows(text)
     TO PUBLIC;
 
+-- Public keys are public.
+GRANT EXECUTE ON FUNCTION apikey.jwks() TO PUBLIC;
+
 -- The counters of this server are for whoever watches it.
 GRANT SELECT ON apikey.stats, apikey.stats_by_code, apikey.guesses TO pg_monitor;
 GRANT EXECUTE ON FUNCTION apikey.stats_now(), apikey.code_counts(), apikey.guesses_now() TO pg_monitor;
@@ -159,6 +165,9 @@ SELECT pg_catalog.pg_extension_config_dump('apikey.capability', '');
 SELECT pg_catalog.pg_extension_config_dump('apikey.pepper', '');
 SELECT pg_catalog.pg_extension_config_dump('apikey.secret', '');
 SELECT pg_catalog.pg_extension_config_dump('apikey.key', '');
+SELECT pg_catalog.pg_extension_config_dump('apikey.signing_key', '');
+SELECT pg_catalog.pg_extension_config_dump('apikey.session', '');
+SELECT pg_catalog.pg_extension_config_dump('apikey.session_use', '');
 SELECT pg_catalog.pg_extension_config_dump('apikey.audit_log', '');
 SELECT pg_catalog.pg_extension_config_dump('apikey.usage_hour_default', '');
 SELECT pg_catalog.pg_extension_config_dump('apikey.usage_day_default', '');

@@ -41,7 +41,7 @@ FROM pg_proc p
 WHERE p.pronamespace = 'apikey'::regnamespace
   AND p.proname IN ('issue', 'rotate', 'alter_key', 'disable', 'enable', 'revoke', 'revoke_account', 'find_keys',
                     'revoke_leaked', 'scan_pattern', 'purge', 'list_keys', 'verify', 'explain', 'add_pepper',
-                    'set_current_pepper', 'retire_pepper', 'covers', 'satisfies', 'missing_scopes', 'grant_access', 'revoke_access')
+                    'set_current_pepper', 'retire_pepper', 'open_session', 'close_session', 'jwks', 'rotate_signing_key', 'covers', 'satisfies', 'missing_scopes', 'grant_access', 'revoke_access')
 ORDER BY p.proname COLLATE "C", p.oid::regprocedure::text COLLATE "C" \gx
 SELECT attname, format_type(atttypid, atttypmod) AS type
 FROM pg_attribute WHERE attrelid = 'apikey.verdict'::regclass AND attnum > 0 ORDER BY attnum;
@@ -53,7 +53,7 @@ SELECT attname, format_type(atttypid, atttypmod) AS type
 FROM pg_attribute WHERE attrelid = 'apikey.keys'::regclass AND attnum > 0 ORDER BY attnum;
 SELECT attrelid::regclass AS view, string_agg(attname, ' ' ORDER BY attnum) AS columns
 FROM pg_attribute
-WHERE attrelid IN ('apikey.audit_log'::regclass, 'apikey.keys_to_rotate'::regclass, 'apikey.pepper_status'::regclass) AND attnum > 0
+WHERE attrelid IN ('apikey.audit_log'::regclass, 'apikey.keys_to_rotate'::regclass, 'apikey.pepper_status'::regclass, 'apikey.sessions'::regclass, 'apikey.opened_session'::regclass) AND attnum > 0
 GROUP BY 1 ORDER BY attrelid::regclass::text COLLATE "C";
 
 -- In a database of its own: what is shipped, and a clean removal.

@@ -28,6 +28,7 @@ SELECT t.typname AS type_not_usable FROM pg_type t WHERE t.typnamespace = 'apike
 \echo == A plain role: the types and nothing else
 CREATE ROLE regress_apikey_plain;
 SELECT key, key_id FROM apikey.issue('privileges-1', 'key') \gset
+SELECT apikey.rotate_signing_key() IS NOT NULL AS signing_key_made;
 SET ROLE regress_apikey_plain;
 SELECT apikey.covers('calls:*', 'calls:read') AS covers, 'a b'::apikey.scopes OPERATOR(apikey.@>) 'b'::text AS operator, apikey.missing_scopes('a', 'b & c') AS missing, 'a|b'::apikey.scope_query AS query;
 SELECT c.call, pg_temp.fails(c.call) AS error FROM (VALUES
@@ -39,7 +40,8 @@ SELECT c.call, pg_temp.fails(c.call) AS error FROM (VALUES
     (23, 'INSERT INTO apikey.audit_log (action) VALUES (''x'')'), (24, 'UPDATE apikey.account_policy SET max_keys = -1'), (25, 'DELETE FROM apikey.key'), (26, 'CREATE TABLE apikey.mine ()'),
     (27, 'SELECT apikey.acting_as(''x'')'), (28, 'SELECT apikey.clean_text(''x'', 5)'), (29, 'SELECT apikey.announce(''x'', NULL)'), (30, 'SELECT apikey.actor()'), (31, 'SELECT apikey.new_id()'),
     (32, $$SELECT apikey.open_key('00000000-0000-7000-8000-000000000000', NULL, NULL)$$), (33, 'SELECT apikey.key_status(NULL, NULL, NULL)'), (34, 'SELECT apikey.local_installation()'),
-    (35, 'SELECT apikey.require_writable(''x'')'), (38, 'SELECT * FROM apikey.member'), (39, 'SELECT * FROM apikey.capability'), (40, $$SELECT apikey.require_capability('a', 'view', 'x')$$), (36, $$SET apikey.pepper_file = '/etc/passwd'$$), (37, $$SET apikey.made_up = 'x'$$)) c (n, call) WHERE c.n NOT IN (1, 2, 5, 6) ORDER BY n;
+    (35, 'SELECT apikey.require_writable(''x'')'), (38, 'SELECT * FROM apikey.member'), (39, 'SELECT * FROM apikey.capability'), (40, $$SELECT apikey.require_capability('a', 'view', 'x')$$), (36, $$SET apikey.pepper_file = '/etc/passwd'$$), (37, $$SET apikey.made_up = 'x'$$), (50, 'SELECT * FROM apikey.signing_key'), (51, 'SELECT * FROM apikey.session'), (52, 'SELECT * FROM apikey.sessions'),
+    (53, 'SELECT apikey.open_session(NULL)'), (54, 'SELECT apikey.close_session(NULL)'), (55, 'SELECT apikey.rotate_signing_key()'), (56, 'SELECT apikey.jwks() IS NOT NULL')) c (n, call) WHERE c.n NOT IN (1, 2, 5, 6) ORDER BY n;
 SELECT pg_temp.fails(format('SELECT apikey.verify(%L)', :'key')) AS verify, pg_temp.fails(format('SELECT apikey.verify(%L, NULL, inet %L)', :'key', '::1')) AS verify_inet,
        pg_temp.fails(format('SELECT apikey.rotate(%L)', :'key_id')) AS rotate, pg_temp.fails(format('SELECT apikey.revoke(%L)', :'key_id')) AS revoke \gx
 RESET ROLE;
@@ -48,13 +50,13 @@ RESET ROLE;
 CREATE ROLE regress_apikey_reader;
 GRANT pg_read_all_data TO regress_apikey_reader;
 SET ROLE regress_apikey_reader;
-SELECT (SELECT count(*) FROM apikey.key) AS keys, (SELECT count(*) FROM apikey.pepper) AS peppers;
+SELECT (SELECT count(*) FROM apikey.key) AS keys, (SELECT count(*) FROM apikey.pepper) AS peppers, (SELECT count(*) FROM apikey.signing_key) AS signing_keys;
 SELECT count(*) > 0 AS searched, count(*) FILTER (WHERE k::text ~ '\\x[0-9a-f]{16}') AS with_hash FROM apikey.keys k;
 RESET ROLE;
 SELECT relname, relrowsecurity AS row_security, (SELECT count(*) FROM pg_policy WHERE polrelid = c.oid) AS policies
-FROM pg_class c WHERE relnamespace = 'apikey'::regnamespace AND relname IN ('key', 'pepper') ORDER BY relname;
+FROM pg_class c WHERE relnamespace = 'apikey'::regnamespace AND relname IN ('key', 'pepper', 'signing_key') ORDER BY relname;
 SELECT count(*) AS statistics_with_secrets FROM pg_stats WHERE schemaname = 'apikey' AND attname IN ('digest', 'lookup', 'secret', 'fingerprint');
-ANALYZE apikey.key, apikey.pepper;
+ANALYZE apikey.key, apikey.pepper, apikey.signing_key;
 SELECT count(*) AS statistics_with_secrets FROM pg_stats WHERE schemaname = 'apikey' AND attname IN ('digest', 'lookup', 'secret', 'fingerprint');
 DROP ROLE regress_apikey_reader;
 

@@ -8,6 +8,7 @@
  * the same arguments:	fuzz_pure [iterations [seed]]
  */
 #include "../../src/header.h"
+#include "../../src/jwt.h"
 #include "../../src/netlist.h"
 #include "../../src/origin.h"
 #include "../../src/query.h"
@@ -434,12 +435,58 @@ fuzz_route(const char *text, size_t len)
 	}
 }
 
+static void
+fuzz_base64url(const char *text, size_t len)
+{
+	unsigned char bytes[APIKEY_BASE64URL_BYTES(2 * APIKEY_JWT_MAX)];
+	char		again[APIKEY_BASE64URL_LEN(sizeof(bytes))];
+	size_t		count;
+	ApikeyJwt	jwt;
+
+	if (len > 2 * APIKEY_JWT_MAX)
+		return;
+	if (apikey_base64url_decode(text, len, bytes, &count))
+	{
+		HOLDS(count == APIKEY_BASE64URL_BYTES(len));
+		HOLDS(apikey_base64url_encode(bytes, count, again) == len);
+		HOLDS(len == 0 || memcmp(again, text, len) == 0);
+	}
+	if (apikey_jwt_split(text, len, &jwt))
+	{
+		HOLDS(jwt.header.len > 0 && jwt.payload.len > 0 && jwt.signature.len > 0);
+		HOLDS(jwt.header.data == text && text[jwt.header.len] == '.');
+		HOLDS(jwt.signed_len == jwt.header.len + 1 + jwt.payload.len);
+		HOLDS(jwt.signed_len + 1 + jwt.signature.len == len);
+	}
+}
+
+static void
+fuzz_json(const char *text, size_t len)
+{
+	ApikeyJsonMember members[4];
+	int			count = apikey_json_read(text, len, members, LENGTH_OF(members));
+	int			i;
+
+	HOLDS(count >= -1 && count <= LENGTH_OF(members));
+	for (i = 0; i < count; i++)
+	{
+		int64_t		value;
+
+		HOLDS(members[i].name > text && members[i].value > members[i].name);
+		HOLDS(members[i].value + members[i].value_len < text + len);
+		HOLDS(memchr(members[i].name, '\\', members[i].name_len) == NULL);
+		if (members[i].type == APIKEY_JSON_INTEGER &&
+			apikey_json_integer(&members[i], &value))
+			HOLDS(value < INT64_C(1000000000000000) && value > -INT64_C(1000000000000000));
+	}
+}
+
 typedef void (*Target) (const char *text, size_t len);
 
 static const Target targets[] = {
 	fuzz_token, fuzz_digits, fuzz_find, fuzz_grant, fuzz_open, fuzz_list,
 	fuzz_query, fuzz_net, fuzz_nets, fuzz_origin, fuzz_credentials, fuzz_client,
-	fuzz_route
+	fuzz_route, fuzz_base64url, fuzz_json
 };
 
 /*
@@ -479,6 +526,8 @@ static const char *const seeds[LENGTH_OF(targets)][3] = {
 	{"Bearer abc, ApiKey abc", "apikey a", "Digest a=\"b\\\"\", Bearer c"},
 	{"203.0.113.9, 10.0.0.2:80", "for=\"[2001:db8::1]:80\";by=x, for=10.0.0.1", "10.0.0.1, [::1]"},
 	{"/calls/17", "/api/acme/calls?x", "/api/{account}/{resource}"},
+	{"eyJhbGciOiJFZERTQSJ9.eyJqdGkiOiJ4In0.AAAA", "Zm9vYmFy", "a.b.c"},
+	{"{\"alg\":\"EdDSA\",\"kid\":\"a\\n\"}", " { \"exp\" : -17 , \"x\":null}", "{}"},
 };
 
 /*
@@ -487,7 +536,7 @@ static const char *const seeds[LENGTH_OF(targets)][3] = {
 static size_t
 mutate(char *input, size_t len, uint64_t *state)
 {
-	static const char interesting[] = " ,:*&|()./[]%-_0Aaz9\0\n\377\200";
+	static const char interesting[] = " ,:*&|()./[]{}\"\\%-_0Aaz9\0\n\377\200";
 	size_t		at = (size_t) unit_below(state, (int) len + 1);
 	size_t		part;
 
