@@ -10,8 +10,10 @@
 
 #include "access/genam.h"
 #include "access/tupdesc.h"
+#include "common/jsonapi.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "mb/pg_wchar.h"
 #include "utils/acl.h"
 #include "utils/fmgroids.h"
 #include "utils/guc.h"
@@ -109,6 +111,33 @@ apikey_guc_alloc(size_t size)
 #else
 	return malloc(size);
 #endif
+}
+
+/*
+ * Actions of the JSON parser return something from 16 on, and 17 changed who
+ * allocates its lexer.
+ */
+#if PG_VERSION_NUM >= 160000
+#define APIKEY_JSON_ACTION		JsonParseErrorType
+#define APIKEY_JSON_GO_ON()		return JSON_SUCCESS
+#else
+#define APIKEY_JSON_ACTION		void
+#define APIKEY_JSON_GO_ON()		return
+#endif
+
+/* Parse JSON, escapes resolved; false where it is none, never with an error. */
+static inline bool
+apikey_json_parse(char *text, size_t len, JsonSemAction *actions)
+{
+	JsonLexContext *lex;
+
+#if PG_VERSION_NUM >= 170000
+	lex = makeJsonLexContextCstringLen(NULL, text, len, GetDatabaseEncoding(),
+									   true);
+#else
+	lex = makeJsonLexContextCstringLen(text, len, GetDatabaseEncoding(), true);
+#endif
+	return pg_parse_json(lex, actions) == JSON_SUCCESS;
 }
 
 #endif							/* APIKEY_COMPAT_H */

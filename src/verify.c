@@ -127,6 +127,17 @@ apikey_verify_request(ApikeyDecision *decision, const ApikeyRequest *request,
 	apikey_count_verify(decision);
 }
 
+void
+apikey_verify_bad_request(ApikeyDecision *decision,
+						  const ApikeyRequest *request, ApikeyPolicy *policy)
+{
+	memset(decision, 0, sizeof(*decision));
+	decision->request = request;
+	decision->policy = policy;
+	decision->code = APIKEY_BAD_REQUEST;
+	apikey_count_verify(decision);
+}
+
 static Datum
 verify(FunctionCallInfo fcinfo, bool ip_is_inet)
 {

@@ -28,6 +28,11 @@ extern void apikey_verify_request(ApikeyDecision *decision,
 								  const ApikeyRequest *request,
 								  ApikeyPolicy *policy);
 
+/* The same for one in which no credential can be made out. */
+extern void apikey_verify_bad_request(ApikeyDecision *decision,
+									  const ApikeyRequest *request,
+									  ApikeyPolicy *policy);
+
 /* A decision as the columns of apikey.verdict, and as a row of that type */
 extern void apikey_verdict_values(const ApikeyDecision *decision,
 								  Datum *values, bool *nulls);

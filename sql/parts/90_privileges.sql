@@ -21,7 +21,7 @@ DECLARE
         'verify', 'explain', 'record',
         'open_session', 'close_session',
         'authenticate',
-        'scope_for'
+        'http_check', 'scope_for'
     ];
     issuer CONSTANT text[] := ARRAY[
         'issue', 'rotate', 'alter_key', 'disable', 'enable', 'revoke', 'revoke_account', 'list_keys',
