@@ -10,6 +10,7 @@
 #include "catalog.h"
 #include "compat.h"
 #include "crypto.h"
+#include "failure.h"
 #include "identity.h"
 #include "notify.h"
 #include "settings.h"
@@ -55,5 +56,6 @@ _PG_init(void)
 	{
 		apikey_shmem_init();
 		apikey_worker_init();
+		apikey_failure_init();
 	}
 }

@@ -105,8 +105,8 @@ apikey_event_write(int number, const ApikeyEvent *event, bool *crowded)
 	return fits;
 }
 
-bool
-apikey_buffer_put(ApikeyEvent *event, size_t texts_len)
+static bool
+put_event(ApikeyEvent *event, size_t texts_len, int waits)
 {
 	int			ring = MyProcPid % APIKEY_RINGS;
 	ApikeyDatabase *database = apikey_buffer_database();
@@ -118,7 +118,7 @@ apikey_buffer_put(ApikeyEvent *event, size_t texts_len)
 
 	event->head.database = MyDatabaseId;
 	event->head.nunits = (size + APIKEY_UNIT_SIZE - 1) / APIKEY_UNIT_SIZE;
-	for (int i = 0; database != NULL && !kept && i <= WAITS_MAX; i++)
+	for (int i = 0; database != NULL && !kept && i <= waits; i++)
 	{
 		/* waiting helps only while there are flushes and they succeed */
 		if (i > 0 && (database->failures > 0 ||
@@ -140,11 +140,25 @@ apikey_buffer_put(ApikeyEvent *event, size_t texts_len)
 	else
 	{
 		pg_atomic_fetch_add_u64(&apikey_shared->events_lost, 1);
+		if (waits == 0)
+			return false;
 		no_wait_before = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
 													 NO_WAIT_MS);
 		waited_at = database != NULL ? database->flushes : 0;
 	}
 	return kept;
+}
+
+bool
+apikey_buffer_put(ApikeyEvent *event, size_t texts_len)
+{
+	return put_event(event, texts_len, WAITS_MAX);
+}
+
+bool
+apikey_buffer_put_now(ApikeyEvent *event, size_t texts_len)
+{
+	return put_event(event, texts_len, 0);
 }
 
 uint64

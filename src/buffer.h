@@ -77,6 +77,9 @@ extern uint8 apikey_event_append(ApikeyEvent *event, size_t *len,
  */
 extern bool apikey_buffer_put(ApikeyEvent *event, size_t texts_len);
 
+/* The same where nothing may be waited for. */
+extern bool apikey_buffer_put_now(ApikeyEvent *event, size_t texts_len);
+
 /* The slot of this database; NULL if there are too many databases. */
 extern ApikeyDatabase *apikey_buffer_database(void);
 

@@ -113,9 +113,10 @@ append_text(ApikeyEvent *event, size_t *len, struct varlena *value,
 	return apikey_event_append(event, len, clean, strlen(clean), max);
 }
 
-static void
-append_request(ApikeyEvent *event, size_t *len, struct varlena *method,
-			   struct varlena *path, struct varlena *request_id)
+void
+apikey_event_append_request(ApikeyEvent *event, size_t *len,
+							struct varlena *method, struct varlena *path,
+							struct varlena *request_id)
 {
 	event->head.method_len = append_text(event, len, method,
 										 APIKEY_EVENT_METHOD_MAX, false);
@@ -189,8 +190,8 @@ apikey_count_verify(const ApikeyDecision *d)
 		event.head.code_len = apikey_event_append(&event, &texts_len, info->name,
 												  strlen(info->name),
 												  APIKEY_EVENT_CODE_MAX);
-		append_request(&event, &texts_len, d->request->method,
-					   d->request->path, d->request->request_id);
+		apikey_event_append_request(&event, &texts_len, d->request->method,
+									d->request->path, d->request->request_id);
 	}
 	else if (d->is_session)
 	{
@@ -255,10 +256,10 @@ apikey_sql_record(PG_FUNCTION_ARGS)
 	event.head.code_len = append_text(&event, &texts_len,
 									  apikey_raw_argument(fcinfo, RECORD_CODE),
 									  APIKEY_EVENT_CODE_MAX, false);
-	append_request(&event, &texts_len,
-				   apikey_raw_argument(fcinfo, RECORD_METHOD),
-				   apikey_raw_argument(fcinfo, RECORD_PATH),
-				   apikey_raw_argument(fcinfo, RECORD_REQUEST_ID));
+	apikey_event_append_request(&event, &texts_len,
+								apikey_raw_argument(fcinfo, RECORD_METHOD),
+								apikey_raw_argument(fcinfo, RECORD_PATH),
+								apikey_raw_argument(fcinfo, RECORD_REQUEST_ID));
 	PG_RETURN_BOOL(apikey_buffer_put(&event, texts_len));
 }
 

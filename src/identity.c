@@ -19,9 +19,10 @@
 #include "utils/memutils.h"
 
 #include "apikey.h"
-#include "catalog.h"
 #include "compat.h"
+#include "count.h"
 #include "identity.h"
+#include "sqlstate.h"
 #include "verify.h"
 
 /* Queries given to apikey.allows() that are kept, parsed */
@@ -128,6 +129,24 @@ copy_varlena(Datum value)
 	return PointerGetDatum(PG_DETOAST_DATUM_COPY(value));
 }
 
+/*
+ * The event of a failure: the code is to be overwritten.
+ */
+static void
+prepare_failure(ApikeyIdentity *identity, const ApikeyRequest *request)
+{
+	static const char code[APIKEY_SQLSTATE_LEN + 1] = "00000";
+	ApikeyEvent *event = &identity->failure;
+
+	event->head.key_id = identity->key_id;
+	event->head.code_len = apikey_event_append(event, &identity->failure_len,
+											   code, APIKEY_SQLSTATE_LEN,
+											   APIKEY_EVENT_CODE_MAX);
+	apikey_event_append_request(event, &identity->failure_len,
+								request->method, request->path,
+								request->request_id);
+}
+
 static ApikeyIdentity *
 make_identity(const ApikeyDecision *decision)
 {
@@ -150,6 +169,7 @@ make_identity(const ApikeyDecision *decision)
 	identity->scopes = copy_varlena(values[VERDICT_SCOPES]);
 	identity->metadata = copy_varlena(values[VERDICT_METADATA]);
 	identity->grants = copy_grants(&decision->grants);
+	prepare_failure(identity, decision->request);
 	MemoryContextSwitchTo(old);
 	return identity;
 }
@@ -170,6 +190,12 @@ apikey_identity_take(const ApikeyDecision *decision)
 
 const ApikeyIdentity *
 apikey_identity(void)
+{
+	return top;
+}
+
+const ApikeyIdentity *
+apikey_identity_bound(void)
 {
 	return top;
 }

@@ -10,6 +10,7 @@
 
 #include "utils/uuid.h"
 
+#include "buffer.h"
 #include "decide.h"
 
 typedef struct ApikeyIdentity
@@ -22,6 +23,13 @@ typedef struct ApikeyIdentity
 	Datum		scopes;			/* text[] */
 	ApikeyGrants grants;		/* the same, to look into */
 	Datum		metadata;		/* jsonb */
+
+	/*
+	 * What is to be noted should the transaction fail: all but status, time
+	 * and the letters of the code, as there is no time for anything then.
+	 */
+	ApikeyEvent failure;
+	size_t		failure_len;	/* of its texts */
 } ApikeyIdentity;
 
 extern void apikey_identity_init(void);
@@ -35,6 +43,9 @@ extern void apikey_identity_take(const ApikeyDecision *decision);
 
 /* The identity in force, NULL if there is none; good until something runs. */
 extern const ApikeyIdentity *apikey_identity(void);
+
+/* The same without finding out: for where nothing may be read or raised. */
+extern const ApikeyIdentity *apikey_identity_bound(void);
 
 /*
  * Raise a decision that is not valid as an error of class KA: for the caller
