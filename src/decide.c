@@ -14,6 +14,7 @@
 
 #include "compat.h"
 #include "decide.h"
+#include "keycache.h"
 
 /* A check; detail, if not NULL, is to be told what was compared with what. */
 typedef bool (*Check) (ApikeyDecision *d, StringInfo detail);
@@ -282,6 +283,8 @@ check_scope_enabled(ApikeyDecision *d, StringInfo detail)
 {
 	Holder		holder = {&d->grants, d->policy};
 
+	if (detail == NULL && apikey_policy_all_scopes_are_on(d->policy))
+		return true;
 	if (d->request->has_required &&
 		!apikey_query_eval(&d->request->required, holds_scope, &holder))
 		return true;
@@ -387,12 +390,42 @@ decide_before_key(ApikeyDecision *d, ApikeyTrace *trace)
 					 "a pepper of stored keys is missing" : "no such key");
 }
 
+/*
+ * Find what policy says of the key's kind and account; of a key that is kept,
+ * once for each policy.
+ */
+static void
+find_policy(ApikeyDecision *d)
+{
+	ApikeyKeyMemo *memo = d->key.kept != NULL ?
+		apikey_keycache_memo(d->key.kept) : NULL;
+	uint64		number = apikey_policy_number(d->policy);
+	ApikeyText	text;
+
+	if (memo != NULL && memo->policy == number)
+	{
+		d->kind = memo->kind;
+		d->account = memo->account;
+		return;
+	}
+	text = text_of(d->key.value[KEY_KIND]);
+	d->kind = apikey_policy_kind(d->policy, text.data, text.len);
+	text = text_of(d->key.value[KEY_ACCOUNT]);
+	d->account = apikey_policy_account(d->policy, text.data, text.len);
+	if (memo != NULL)
+	{
+		memo->policy = number;
+		memo->kind = d->kind;
+		memo->account = d->account;
+		apikey_keycache_note(d->key.kept, NULL, 0);
+	}
+}
+
 void
 apikey_decide(ApikeyDecision *d, const ApikeyRequest *request,
 			  ApikeyPolicy *policy, ApikeyTrace *trace)
 {
 	StringInfoData detail;
-	ApikeyText	text;
 
 	d->request = request;
 	d->policy = policy;
@@ -404,10 +437,7 @@ apikey_decide(ApikeyDecision *d, const ApikeyRequest *request,
 
 	d->known = true;
 	d->now = GetCurrentTimestamp();
-	text = text_of(d->key.value[KEY_KIND]);
-	d->kind = apikey_policy_kind(policy, text.data, text.len);
-	text = text_of(d->key.value[KEY_ACCOUNT]);
-	d->account = apikey_policy_account(policy, text.data, text.len);
+	find_policy(d);
 	d->grants = d->key.grants;
 
 	if (trace)

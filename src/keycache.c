@@ -33,6 +33,7 @@ struct ApikeyCachedKey
 	unsigned char digest[APIKEY_DIGEST_LEN];
 	uint64		generation;
 	int			weight;			/* as how many keys it counts */
+	ApikeyKeyMemo memo;
 	ApikeyKey	key;			/* points behind this struct */
 };
 
@@ -63,6 +64,8 @@ apikey_keycache_remove(ApikeyCachedKey *cached)
 	*link = cached->next;
 	dlist_delete(&cached->node);
 	total_weight -= cached->weight;
+	if (cached->memo.verdict != NULL)
+		pfree(cached->memo.verdict);
 	pfree(cached);
 }
 
@@ -210,6 +213,43 @@ copy_key(const ApikeyKey *key, TupleDesc desc, char *to, ApikeyKey *copy)
 							  key->norigins * sizeof(ApikeyOrigin));
 }
 
+static void
+set_weight(ApikeyCachedKey *cached)
+{
+	Size		size = GetMemoryChunkSpace(cached);
+
+	if (cached->memo.verdict != NULL)
+		size += GetMemoryChunkSpace(cached->memo.verdict);
+	cached->weight = Max(size / BYTES_PER_KEY, 1);
+}
+
+ApikeyKeyMemo *
+apikey_keycache_memo(ApikeyCachedKey *cached)
+{
+	return &cached->memo;
+}
+
+void
+apikey_keycache_note(ApikeyCachedKey *cached, const void *verdict, Size len)
+{
+	ApikeyKeyMemo *memo = &cached->memo;
+
+	if (memo->verdict != NULL)
+		pfree(memo->verdict);
+	memo->verdict = NULL;
+	if (verdict != NULL)
+		memo->verdict = MemoryContextAllocExtended(context, len,
+												   MCXT_ALLOC_NO_OOM);
+	if (memo->verdict != NULL)
+		memcpy(memo->verdict, verdict, len);
+	memo->verdict_len = len;
+
+	/* it is in use: what is too much goes when the next one is added */
+	total_weight -= cached->weight;
+	set_weight(cached);
+	total_weight += cached->weight;
+}
+
 ApikeyCachedKey *
 apikey_keycache_add(const ApikeyKey *key, TupleDesc desc,
 					const unsigned char digest[APIKEY_DIGEST_LEN],
@@ -228,9 +268,11 @@ apikey_keycache_add(const ApikeyKey *key, TupleDesc desc,
 		return NULL;
 	copy_key(key, desc, (char *) cached + MAXALIGN(sizeof(ApikeyCachedKey)),
 			 &cached->key);
+	cached->key.kept = cached;
+	memset(&cached->memo, 0, sizeof(cached->memo));
 	memcpy(cached->digest, digest, APIKEY_DIGEST_LEN);
 	cached->generation = generation;
-	cached->weight = Max(GetMemoryChunkSpace(cached) / BYTES_PER_KEY, 1);
+	set_weight(cached);
 
 	remove_least_used(apikey_cache_size - cached->weight);
 	total_weight += cached->weight;

@@ -8,9 +8,22 @@
 #include "postgres.h"
 
 #include "keystore.h"
+#include "policy.h"
 
-/* What is known of a key beside its row */
 typedef struct ApikeyCachedKey ApikeyCachedKey;
+
+/*
+ * What others have worked out from a key and the policy of this number; all
+ * zero to begin with, and forgotten with the key.
+ */
+typedef struct ApikeyKeyMemo
+{
+	uint64		policy;
+	const ApikeyKind *kind;
+	const ApikeyAccount *account;
+	void	   *verdict;		/* see apikey_keycache_note() */
+	Size		verdict_len;
+} ApikeyKeyMemo;
 
 /*
  * The key with this digest, if it is kept; it may be out of date (see below).
@@ -37,6 +50,13 @@ extern ApikeyCachedKey *apikey_keycache_add(const ApikeyKey *key,
 											TupleDesc desc,
 											const unsigned char digest[APIKEY_DIGEST_LEN],
 											uint64 generation);
+
+extern ApikeyKeyMemo *apikey_keycache_memo(ApikeyCachedKey *cached);
+
+/* Set the verdict of its memo to a copy of this, or (NULL) to nothing. */
+extern void apikey_keycache_note(ApikeyCachedKey *cached,
+								 const void *verdict, Size len);
+
 extern void apikey_keycache_remove(ApikeyCachedKey *cached);
 
 #endif							/* APIKEY_KEYCACHE_H */

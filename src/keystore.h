@@ -72,6 +72,7 @@ typedef struct ApikeyKey
 	const ApikeyNet *nets;		/* KEY_ALLOWED_IPS, normalized */
 	int			norigins;
 	const ApikeyOrigin *origins;	/* KEY_ALLOWED_ORIGINS */
+	struct ApikeyCachedKey *kept;	/* NULL unless it is kept in memory */
 } ApikeyKey;
 
 typedef enum ApikeyFind
@@ -82,8 +83,8 @@ typedef enum ApikeyFind
 } ApikeyFind;
 
 /*
- * Find the key with this text, as of this very moment.  What is found lives
- * in the current memory context.
+ * Find the key with this text, as of this very moment.  What is found is good
+ * until the next call.
  */
 extern ApikeyFind apikey_find(const char *text, size_t len, ApikeyKey *key);
 

@@ -63,6 +63,7 @@ typedef struct AccountEntry
 
 struct ApikeyPolicy
 {
+	uint64		number;			/* counts policies that were read */
 	uint64		generation;
 	bool		keep;			/* every table tells us of its changes */
 	MemoryContext context;
@@ -73,6 +74,7 @@ struct ApikeyPolicy
 	int			nscopes;
 	int			scopes_size;
 	ApikeyScopeRow *scopes;		/* sorted bytewise */
+	bool		all_scopes_on;
 	bool		has_default;	/* the row "*" was there */
 	ApikeyAccount default_account;
 	bool		has_all_accounts;
@@ -168,6 +170,7 @@ read_scope(TupleTableSlot *slot, void *arg)
 	row->len = strlen(row->scope);
 	row->wildcard = apikey_grant_is_wildcard(row->scope, row->len);
 	row->enabled = DatumGetBool(slot->tts_values[SCOPE_ENABLED - 1]);
+	policy->all_scopes_on &= row->enabled;
 	row->has_listed_below = false;
 	return true;
 }
@@ -313,6 +316,7 @@ read_policy(void)
 												  "apikey policy",
 												  ALLOCSET_SMALL_SIZES);
 	ApikeyPolicy *policy = MemoryContextAllocZero(context, sizeof(ApikeyPolicy));
+	static uint64 policies = 0;
 	AccountRead fallback = {.account = &policy->default_account};
 	HASHCTL		ctl = {
 		.keysize = sizeof(((AccountEntry *) NULL)->name),
@@ -320,8 +324,10 @@ read_policy(void)
 		.hcxt = context,
 	};
 
+	policy->number = ++policies;
 	policy->context = context;
 	policy->keep = true;
+	policy->all_scopes_on = true;
 	policy->generation = apikey_policy_generation();
 	policy->kinds_size = policy->scopes_size = 16;
 	policy->kinds = MemoryContextAlloc(context, 16 * sizeof(ApikeyKind));
@@ -371,6 +377,12 @@ apikey_policy(void)
 		current_policy = policy;
 	}
 	return policy;
+}
+
+uint64
+apikey_policy_number(const ApikeyPolicy *policy)
+{
+	return policy->number;
 }
 
 int
@@ -500,6 +512,12 @@ apikey_policy_lists_scope(const ApikeyPolicy *policy,
 		return true;
 	row = next_scope_row_above(policy, scope, &at);
 	return row != NULL && !row->has_listed_below;
+}
+
+bool
+apikey_policy_all_scopes_are_on(const ApikeyPolicy *policy)
+{
+	return policy->all_scopes_on;
 }
 
 bool

@@ -64,6 +64,12 @@ typedef struct ApikeyPolicy ApikeyPolicy;
  */
 extern ApikeyPolicy *apikey_policy(void);
 
+/*
+ * Tells this policy from all others that were, and will be, in this backend.
+ * What points into a policy may be kept with its number.
+ */
+extern uint64 apikey_policy_number(const ApikeyPolicy *policy);
+
 extern int	apikey_policy_kinds(const ApikeyPolicy *policy,
 								const ApikeyKind **kinds,
 								const ApikeyFormat **formats);
@@ -73,7 +79,8 @@ extern const ApikeyAccount *apikey_policy_account(ApikeyPolicy *policy,
 												  const char *account,
 												  size_t len);
 
-/* The catalogue: does it list a scope, is the scope on? */
+/* The catalogue: does it list a scope, is the scope on, are all? */
+extern bool apikey_policy_all_scopes_are_on(const ApikeyPolicy *policy);
 extern bool apikey_policy_lists_scope(const ApikeyPolicy *policy,
 									  const char *scope, size_t len);
 extern bool apikey_policy_scope_is_on(const ApikeyPolicy *policy,

@@ -19,6 +19,10 @@
 #include "request.h"
 #include "scopes.h"
 
+/* How many scope queries are remembered, and how long they may be */
+#define QUERIES_KEPT	8
+#define QUERY_KEPT_MAX	128
+
 /* Arguments of apikey.verify, in order */
 enum
 {
@@ -35,6 +39,13 @@ apikey_text_argument(FunctionCallInfo fcinfo, int argno, size_t max)
 	if (PG_ARGISNULL(argno))
 		return result;
 	value = (struct varlena *) PG_GETARG_POINTER(argno);
+	if (!VARATT_IS_EXTERNAL(value) && !VARATT_IS_COMPRESSED(value) &&
+		VARSIZE_ANY_EXHDR(value) <= max)
+	{
+		result.data = VARDATA_ANY(value);
+		result.len = VARSIZE_ANY_EXHDR(value);
+		return result;
+	}
 	if (toast_raw_datum_size(PointerGetDatum(value)) - VARHDRSZ > max)
 	{
 		result.data = "";
@@ -63,6 +74,44 @@ apikey_request_init(ApikeyRequest *request, ApikeyText key)
 	request->method = request->path = request->request_id = NULL;
 }
 
+/*
+ * Parse, remembering the last few: callers write few different ones.
+ */
+static const char *
+parse_query(ApikeyText text, ApikeyQuery *query, size_t *position)
+{
+	static struct
+	{
+		size_t		len;		/* 0: free */
+		char		text[QUERY_KEPT_MAX];
+		ApikeyQuery query;
+	}			kept[QUERIES_KEPT];
+	static int	oldest = 0;
+	const char *fault;
+
+	for (int i = 0; i < QUERIES_KEPT; i++)
+	{
+		if (kept[i].len != text.len || text.len == 0 ||
+			memcmp(kept[i].text, text.data, text.len) != 0)
+			continue;
+		/* no more of it than is in use */
+		memcpy(query, &kept[i].query, offsetof(ApikeyQuery, node) +
+			   kept[i].query.nnodes * sizeof(ApikeyQueryNode));
+		query->text = text.data;
+		return NULL;
+	}
+	fault = apikey_query_parse(text.data, text.len, query, position);
+	if (fault == NULL && text.len <= QUERY_KEPT_MAX)
+	{
+		kept[oldest].len = text.len;
+		memcpy(kept[oldest].text, text.data, text.len);
+		memcpy(&kept[oldest].query, query, offsetof(ApikeyQuery, node) +
+			   query->nnodes * sizeof(ApikeyQueryNode));
+		oldest = (oldest + 1) % QUERIES_KEPT;
+	}
+	return fault;
+}
+
 void
 apikey_request_require(ApikeyRequest *request, ApikeyText text)
 {
@@ -79,8 +128,7 @@ apikey_request_require(ApikeyRequest *request, ApikeyText text)
 				 errdetail("A scope query has at most %d bytes.",
 						   APIKEY_QUERY_MAX),
 				 errhint("Write scopes, such as: calls:read & contacts:read")));
-	fault = apikey_query_parse(text.data, text.len, &request->required,
-							   &position);
+	fault = parse_query(text, &request->required, &position);
 	if (fault != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

@@ -87,18 +87,30 @@ apikey_crc32(const char *data, size_t len)
 	return crc ^ CRC_START;
 }
 
+/* Of each byte: is it a base62 digit? */
+static const unsigned char is_digit[BYTE_VALUES] = {
+	0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+	0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+	0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+	1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0,
+	0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,
+	1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0,
+	0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,
+	1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1
+};
+
 /*
  * Are all these bytes base62 digits?
  */
 static bool
 all_base62(const char *text, size_t len)
 {
+	unsigned char all = 1;
 	size_t		i;
 
 	for (i = 0; i < len; i++)
-		if (!ascii_is_alnum(text[i]))
-			return false;
-	return true;
+		all &= is_digit[(unsigned char) text[i]];
+	return all == 1;
 }
 
 /*

@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "access/tupmacs.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "funcapi.h"
@@ -17,6 +18,7 @@
 #include "count.h"
 #include "compat.h"
 #include "decide.h"
+#include "keycache.h"
 #include "scopes.h"
 #include "verify.h"
 
@@ -61,11 +63,7 @@ fill_key_columns(const ApikeyDecision *d, Datum *values, bool *nulls)
 		nulls[plain[i].column] = d->key.null[plain[i].source];
 	}
 	if (d->is_session)
-	{
 		values[VERDICT_KIND] = CStringGetTextDatum("session");
-		values[VERDICT_SESSION_ID] = d->session.value[SESSION_SESSION_ID];
-		nulls[VERDICT_SESSION_ID] = false;
-	}
 	if (nulls[VERDICT_DB_ROLE] && d->kind != NULL && d->kind->db_role != NULL)
 	{
 		values[VERDICT_DB_ROLE] = CStringGetTextDatum(d->kind->db_role);
@@ -83,6 +81,21 @@ fill_key_columns(const ApikeyDecision *d, Datum *values, bool *nulls)
 		values[VERDICT_MISSING_SCOPES] = apikey_slices_to_array(d->missing,
 																d->nmissing);
 		nulls[VERDICT_MISSING_SCOPES] = false;
+	}
+}
+
+/*
+ * Columns behind expires_at: they may differ from call to call.
+ */
+static void
+fill_last_columns(const ApikeyDecision *d, Datum *values, bool *nulls)
+{
+	for (int i = VERDICT_LIMIT_NAME; i < VERDICT_NCOLUMNS; i++)
+		nulls[i] = true;
+	if (d->is_session)
+	{
+		values[VERDICT_SESSION_ID] = d->session.value[SESSION_SESSION_ID];
+		nulls[VERDICT_SESSION_ID] = false;
 	}
 }
 
@@ -105,7 +118,88 @@ apikey_verdict_values(const ApikeyDecision *d, Datum *values, bool *nulls)
 	values[VERDICT_MESSAGE] = CStringGetTextDatum(info->message);
 	memset(nulls, false, VERDICT_MESSAGE + 1);
 	if (d->known)
+	{
 		fill_key_columns(d, values, nulls);
+		fill_last_columns(d, values, nulls);
+	}
+}
+
+/*
+ * Copy a row whose last columns are NULL, with these values for them.
+ */
+static Datum
+extend_row(const HeapTupleHeader row, Size len, const Datum *values,
+		   const bool *nulls)
+{
+	TupleDesc	desc = NULL;
+	Size		room = len;
+	Size		end = len - row->t_hoff;
+	HeapTupleHeader copy;
+	char	   *data;
+
+	for (int i = VERDICT_LIMIT_NAME; i < VERDICT_NCOLUMNS; i++)
+	{
+		if (nulls[i])
+			continue;
+		if (desc == NULL)
+			desc = apikey_type_desc(APIKEY_TYPE_VERDICT);
+		room += MAXIMUM_ALIGNOF +
+			(TupleDescAttr(desc, i)->attlen > 0 ? TupleDescAttr(desc, i)->attlen :
+			 VARSIZE_ANY(DatumGetPointer(values[i])));
+	}
+	copy = palloc(room);
+	memcpy(copy, row, len);
+	data = (char *) copy + copy->t_hoff;
+	for (int i = VERDICT_LIMIT_NAME; desc != NULL && i < VERDICT_NCOLUMNS; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+		Size		next;
+
+		if (nulls[i])
+			continue;
+		next = att_align_datum(end, att->attalign, att->attlen, values[i]);
+		memset(data + end, 0, next - end);
+		end = next;
+		if (att->attbyval)
+			store_att_byval(data + end, values[i], att->attlen);
+		else
+			memcpy(data + end, DatumGetPointer(values[i]),
+				   att_addlength_datum(0, att->attlen, values[i]));
+		end = att_addlength_datum(end, att->attlen, values[i]);
+		if (att->attlen == -1)
+			copy->t_infomask |= HEAP_HASVARWIDTH;
+		copy->t_bits[i >> 3] |= 1 << (i & 7);
+	}
+	HeapTupleHeaderSetDatumLength(copy, copy->t_hoff + end);
+	return HeapTupleHeaderGetDatum(copy);
+}
+
+/*
+ * The row of a key that is kept and passes differs from call to call in its
+ * last columns only; the rest is formed once.
+ */
+static Datum
+verdict_of_kept(const ApikeyDecision *d)
+{
+	ApikeyKeyMemo *memo = apikey_keycache_memo(d->key.kept);
+	Datum		values[VERDICT_NCOLUMNS];
+	bool		nulls[VERDICT_NCOLUMNS];
+
+	if (memo->verdict == NULL)
+	{
+		HeapTuple	row;
+
+		apikey_verdict_values(d, values, nulls);
+		for (int i = VERDICT_LIMIT_NAME; i < VERDICT_NCOLUMNS; i++)
+			nulls[i] = true;
+		row = heap_form_tuple(apikey_type_desc(APIKEY_TYPE_VERDICT), values,
+							  nulls);
+		apikey_keycache_note(d->key.kept, row->t_data, row->t_len);
+		if (memo->verdict == NULL)
+			return 0;
+	}
+	fill_last_columns(d, values, nulls);
+	return extend_row(memo->verdict, memo->verdict_len, values, nulls);
 }
 
 Datum
@@ -114,6 +208,13 @@ apikey_verdict_datum(const ApikeyDecision *d)
 	Datum		values[VERDICT_NCOLUMNS];
 	bool		nulls[VERDICT_NCOLUMNS];
 
+	if (d->code == APIKEY_VALID && d->key.kept != NULL && !d->is_session)
+	{
+		Datum		verdict = verdict_of_kept(d);
+
+		if (verdict != 0)
+			return verdict;
+	}
 	apikey_verdict_values(d, values, nulls);
 	return HeapTupleGetDatum(heap_form_tuple(apikey_type_desc(APIKEY_TYPE_VERDICT),
 											 values, nulls));
