@@ -83,36 +83,96 @@ sub policy
 		say_text('**Skipped**: this version has no `apikey.allows`.');
 		return;
 	}
-	# The connection stays in one transaction, as the identity does; the role that
-	# reads is not the owner, or no policy would apply.
-	sql(q{CREATE TABLE bench.document (id integer, account text, body text);
-		INSERT INTO bench.document SELECT g, 'account' || g % 100, repeat('x', 50) FROM generate_series(1, 100000) g;
-		CREATE TABLE bench.document_open AS TABLE bench.document;
-		ALTER TABLE bench.document ENABLE ROW LEVEL SECURITY;
-		ALTER TABLE bench.document_open ENABLE ROW LEVEL SECURITY;
-		CREATE POLICY p ON bench.document USING ((SELECT apikey.allows('calls:read')));
-		CREATE POLICY p ON bench.document_open USING (true);
-		CREATE ROLE bench_reader;
-		GRANT USAGE ON SCHEMA bench TO bench_reader;
-		GRANT SELECT ON bench.document, bench.document_open TO bench_reader});
-	sql('VACUUM (ANALYZE) bench.document');
-	sql('VACUUM (ANALYZE) bench.document_open');
-	my ($key) = split /\t/, sql('SELECT key FROM bench.issued LIMIT 1');
+	# One table for each policy, all alike.  The connection stays in one transaction,
+	# as the identity does; the role that reads is not the owner, or no policy
+	# would apply.
+	my %using = (
+		none => 'true', constant => '(SELECT true)', wrapped => q{(SELECT apikey.allows('calls:read'))},
+		both_constant => q{(SELECT true) AND account = (SELECT 'account1'::text)},
+		both => q{(SELECT apikey.allows('calls:read')) AND account = (SELECT apikey.current_account())});
+	sql(q{CREATE ROLE bench_reader; GRANT USAGE ON SCHEMA bench TO bench_reader});
+	my ($key, $account) = split /\t/, sql('SELECT key, account FROM bench.issued LIMIT 1');
+	for my $name (sort keys %using)
+	{
+		sql("CREATE TABLE bench.document_$name (id integer, account text, body text);
+			INSERT INTO bench.document_$name SELECT g, '$account', repeat('x', 50) FROM generate_series(1, 100000) g;
+			ALTER TABLE bench.document_$name ENABLE ROW LEVEL SECURITY;
+			CREATE POLICY p ON bench.document_$name USING (" . $using{$name} =~ s/account1/$account/r . ");
+			GRANT SELECT ON bench.document_$name TO bench_reader");
+		sql("VACUUM (ANALYZE) bench.document_$name");
+	}
 	my %common = (expected => 100000, setup => [ 'SET max_parallel_workers_per_gather = 0', 'BEGIN', "SELECT apikey.authenticate('$key', 'calls:read', '$address')", 'SET ROLE bench_reader' ]);
 	my @contestants = (
-		{ name => 'constant', sql => 'SELECT count(*) FROM bench.document_open', %common },
-		{ name => 'wrapped', sql => 'SELECT count(*) FROM bench.document', %common },
+		(map { { name => $_, sql => "SELECT count(*) FROM bench.document_$_", %common } } sort keys %using),
 		{ name => 'loop', sql => q{SELECT count(*) FILTER (WHERE g > 0) FROM generate_series(1, 100000) g}, %common },
 		{ name => 'plain', sql => q{SELECT count(*) FILTER (WHERE apikey.allows('calls:read') AND g > 0) FROM generate_series(1, 100000) g}, %common });
-	my $s = rounds('in a policy', $size->{rounds} * 2, \@contestants, clients => 1);
+	my $s = rounds('in a policy', $size->{rounds} * 3, \@contestants, clients => 1);
 	my $plain = median(map { ($s->{plain}[$_]{cpu} - $s->{loop}[$_]{cpu}) / 100000 } 0 .. $#{ $s->{plain} });
 	section('In a policy');
-	table([ '', 'milliseconds (CPU)', '× a constant' ],
-		[ 'count(*) over 100,000 rows, `USING (true)`', number(median(map { $_->{cpu} } @{ $s->{constant} }) / 1000), '' ],
-		[ q{`USING ((SELECT apikey.allows('calls:read')))`}, number(median(map { $_->{cpu} } @{ $s->{wrapped} }) / 1000), sprintf('%.3f', ratio($s, 'cpu', 'wrapped', 'constant')) ]);
+	say_text('`SELECT count(*)` over 100,000 rows that all pass, under several policies.');
+	table([ 'USING', 'milliseconds (CPU)', 'compared with', '×' ],
+		map {
+			my ($name, $to) = @$_;
+			[ "`$using{$name}`", number(median(map { $_->{cpu} } @{ $s->{$name} }) / 1000), $to ? ("`$using{$to}`", sprintf('%.3f', ratio($s, 'cpu', $name, $to))) : ('', '') ]
+		} [ 'none', '' ], [ 'constant', 'none' ], [ 'wrapped', 'constant' ], [ 'both_constant', '' ], [ 'both', 'both_constant' ]);
 	say_text(sprintf 'One plain call of `apikey.allows`: %s microseconds.', number($plain));
-	aim('scan under (SELECT apikey.allows(...)), × a constant', '<=', 1.02, ratio($s, 'cpu', 'wrapped', 'constant'));
+	aim('scan under (SELECT apikey.allows(...)), × (SELECT true)', '<=', 1.02, ratio($s, 'cpu', 'wrapped', 'constant'));
+	aim('the same with the account compared, × constants', '<=', 1.02, ratio($s, 'cpu', 'both', 'both_constant'));
 	aim('plain call of apikey.allows: microseconds', '<=', 0.2, $plain);
+	return;
+}
+
+# -------------------------------------------------------------- strangers
+
+# Keys that nobody issued here, and texts that are no keys: fast, and without a
+# trace but in counters.
+sub strangers
+{
+	my ($size) = @_;
+	Bench::Keys::database('strangers', $size->{keys});
+	my $unknown = key_file('strangers', 'keys');
+	my $malformed = key_file('strangers', 'malformed', q{SELECT overlay(key PLACING CASE right(key, 1) WHEN '0' THEN '1' ELSE '0' END FROM length(key)) FROM bench.issued});
+	sql('CREATE TABLE bench.stranger (key text, digest text, number text)');
+	run_command('psql', '-X', '-q', '-d', 'bench', '-c', "\\copy bench.stranger FROM '$unknown'");
+	sql('VACUUM (ANALYZE) bench.stranger');
+	Bench::Through::counting_begins('bench');
+	my @contestants = (Bench::Through::ours('bench', 0, name => 'valid', file => key_file('bench', 'keys')),
+		Bench::Through::ours('bench', 0, name => 'unknown', file => $unknown, expected => 'f', verifies => 0),
+		Bench::Through::ours('bench', 0, name => 'malformed', file => $malformed, expected => 'f', verifies => 0));
+	my %all = map { $_ => rounds("strangers, $_ client(s)", $size->{rounds}, \@contestants, clients => $_) } 1, 8;
+	section('Strangers');
+	say_text(number($size->{keys}) . ' keys of each sort, uniform: valid ones, ones that were issued elsewhere, and those with a wrong last character.');
+	table([ 'keys', map { ("calls/s, $_ client(s)", '× valid', 'CPU', 'p50 µs', 'p99 µs') } 1, 8 ],
+		map {
+			my $name = $_;
+			[ $name, map { (number(Bench::Through::figure($all{$_}, 'rate', $name)), times_text(ratio($all{$_}, 'rate', $name, 'valid')), Bench::Through::cpu_text($all{$_}, $name),
+				number(Bench::Through::figure($all{$_}, 'p50', $name)), number(Bench::Through::figure($all{$_}, 'p99', $name))) } 1, 8 ]
+		} qw(valid unknown malformed));
+	strangers_leave($size);
+	Bench::Through::counted('bench');
+	return;
+}
+
+# What a million such calls, each from an address of its own, leave behind.
+sub strangers_leave
+{
+	my ($size) = @_;
+	my $log = "$size->{sandbox}/log/server.log";
+	my $state = sub {
+		sql('SELECT apikey.flush_usage()');
+		return (-s $log, split /\t/, sql(q{SELECT sum(pg_total_relation_size(c.oid)), (SELECT sum(allocated_size) FROM pg_shmem_allocations)
+			FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE nspname = 'apikey' AND relkind = 'r'}));
+	};
+	my $times = 1_000_000 / $size->{keys};
+	my $call = sub { "SELECT count(*) FILTER (WHERE (apikey.verify(k.key, NULL, ('10.0.0.0'::inet + (g * $size->{keys} + hashtext(k.key) % $size->{keys}))::text)).ok) FROM generate_series(1, $_[0]) g, bench.stranger k" };
+	my @before = $state->();
+	my @kb = stages('SELECT count(*) FROM (SELECT ' . "apikey.verify('none')" . ') s', "SELECT count(*) FROM bench.stranger", $call->(1), $call->($times));
+	my @after = $state->();
+	table([ 'after ' . number(1_000_000 + $size->{keys}) . ' calls with unknown keys from as many addresses', 'before', 'after' ],
+		[ 'server log, bytes', $before[0], $after[0] ], [ 'tables of the extension, bytes', $before[1], $after[1] ],
+		[ 'shared memory, bytes', $before[2], $after[2] ], [ 'private memory of the connection, kB', $kb[1], $kb[-1] ]);
+	aim('a million unknown keys: bytes of log', '<=', 1_000_000, $after[0] - $before[0]);
+	aim('a million unknown keys: bytes of tables', '<=', 0, $after[1] - $before[1]);
 	return;
 }
 

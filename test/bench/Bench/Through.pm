@@ -37,7 +37,7 @@ sub nothing_small
 {
 	my ($db) = @_;
 	return {
-		%{ nothing($db) }, name => 'do-nothing function, row without the key\'s columns',
+		%{ nothing($db) }, name => 'do-nothing function, four columns not NULL',
 		setup => [q{SELECT bench.answer_with(jsonb_populate_record(NULL::apikey.verdict, '{"ok": true, "code": "valid", "status": 200, "message": "OK"}'))}] };
 }
 
@@ -95,6 +95,7 @@ sub handwritten
 # ------------------------------------------------------- counted = answered
 
 my %base;
+my $wrong = 0;
 
 sub requests
 {
@@ -125,8 +126,12 @@ sub counted
 	my $lost = sql('SELECT events_lost FROM apikey.stats');
 	say_text(sprintf 'Counted after a flush: %d of %d verifications that were answered%s.',
 		$counted, $answered, $same ? '' : " (**not the same**; events lost: $lost)");
-	return $same;
+	$wrong++ unless $same;
+	return;
 }
+
+# How many tables did not add up?
+sub wrong { return $wrong; }
 
 # ------------------------------------------------------------------- main
 
@@ -207,14 +212,20 @@ sub main_aims
 	my $hand = 'PL/pgSQL by hand, counts and limits';
 	for my $clients (1, 8)
 	{
-		aim("hot set, $clients client(s): throughput, × limit", '>=', 0.90, ratio($hot->{$clients}, 'rate', $verify, $limit));
+		for my $form ('', ', three columns asked for')
+		{
+			aim("hot set, $clients client(s)$form: throughput, × limit", '>=', 0.90, ratio($hot->{$clients}, 'rate', "$verify$form", "$limit$form"));
+		}
 	}
 	aim('hot set, 1 client: CPU, × SELECT 1', '<=', 1.5, ratio($hot->{1}, 'cpu', $verify, 'SELECT 1'));
 	aim('uniform keys, 1 client: CPU, × SELECT 1', '<=', 2.0, ratio($uniform->{1}, 'cpu', $verify, 'SELECT 1'));
 	for my $clients (1, 8)
 	{
-		aim("uniform keys, $clients client(s): throughput, × bare look-up", '>=', 1.0,
-			ratio($uniform->{$clients}, 'rate', $verify, 'bare look-up, 32-byte digest bound'));
+		for my $form ('', ', three columns asked for')
+		{
+			aim("uniform keys, $clients client(s)$form: throughput, × bare look-up", '>=', 1.0,
+				ratio($uniform->{$clients}, 'rate', "$verify$form", 'bare look-up, 32-byte digest bound'));
+		}
 	}
 	aim('uniform keys, 8 clients: throughput, × what counts by hand', '>=', 8, ratio($uniform->{8}, 'rate', $verify, $hand));
 	aim('one hot key, 8 clients: throughput, × what counts by hand', '>=', 15, ratio($one->{8}, 'rate', $verify, $hand));
