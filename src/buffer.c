@@ -171,6 +171,27 @@ apikey_buffer_pending(void)
 	return sum;
 }
 
+TimestampTz
+apikey_buffer_oldest(void)
+{
+	TimestampTz oldest = 0;
+
+	for (int i = 0; i < APIKEY_RINGS; i++)
+	{
+		ApikeyRing *ring = &apikey_shared->ring[i];
+		TimestampTz at = 0;
+
+		/* each ring in the order in which events came */
+		SpinLockAcquire(&ring->mutex);
+		if (ring->tail < ring->head)
+			at = ((ApikeyEventHead *) apikey_ring_unit(i, ring->tail))->at;
+		SpinLockRelease(&ring->mutex);
+		if (at != 0 && (oldest == 0 || at < oldest))
+			oldest = at;
+	}
+	return oldest;
+}
+
 void
 apikey_buffer_limits(uint64 limit[APIKEY_RINGS])
 {

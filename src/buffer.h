@@ -83,8 +83,9 @@ extern bool apikey_buffer_put_now(ApikeyEvent *event, size_t texts_len);
 /* The slot of this database; NULL if there are too many databases. */
 extern ApikeyDatabase *apikey_buffer_database(void);
 
-/* Events of all databases that are buffered. */
+/* Events of all databases that are buffered; when the oldest came, or 0. */
 extern uint64 apikey_buffer_pending(void);
+extern TimestampTz apikey_buffer_oldest(void);
 
 /*
  * For the flush worker of a database: where the rings end now, a walk over

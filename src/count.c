@@ -276,21 +276,20 @@ apikey_sql_stats_now(PG_FUNCTION_ARGS)
 	Datum		values[STATS_NCOLUMNS];
 	bool		nulls[STATS_NCOLUMNS] = {false};
 	uint64		all = 0;
-	uint64		pending;
 	TimestampTz last_flush_at;
+	TimestampTz oldest;
 
 	apikey_require_preload("apikey.stats");
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
 	for (int i = 0; i < APIKEY_NCODES; i++)
 		all += apikey_tally_sum(i);
-	pending = apikey_buffer_pending();
 	values[STATS_VERIFICATIONS] = Int64GetDatum(all);
 	values[STATS_REFUSALS] =
 		Int64GetDatum(all - apikey_tally_sum(APIKEY_VALID));
 	values[STATS_CACHE_HITS] = Int64GetDatum(apikey_tally_sum(APIKEY_TALLY_CACHE_HIT));
 	values[STATS_CACHE_MISSES] = Int64GetDatum(apikey_tally_sum(APIKEY_TALLY_CACHE_MISS));
-	values[STATS_BUFFERED] = Int64GetDatum(pending);
+	values[STATS_BUFFERED] = Int64GetDatum(apikey_buffer_pending());
 	values[STATS_FLUSHED] = Int64GetDatum(pg_atomic_read_u64(&apikey_shared->events_flushed));
 	values[STATS_LOST] = Int64GetDatum(pg_atomic_read_u64(&apikey_shared->events_lost));
 	LWLockAcquire(apikey_shared->lock, LW_SHARED);
@@ -304,9 +303,10 @@ apikey_sql_stats_now(PG_FUNCTION_ARGS)
 		values[STATS_LAST_FLUSH_ERROR] = CStringGetTextDatum(apikey_shared->last_flush_error);
 	nulls[STATS_LAST_FLUSH_AT] = last_flush_at == 0;
 	values[STATS_LAST_FLUSH_AT] = TimestampTzGetDatum(last_flush_at);
-	values[STATS_FLUSH_LAG] = Float8GetDatum(pending == 0 ? 0.0 :
-											 (GetCurrentTimestamp() - Max(last_flush_at, MyStartTimestamp)) /
-											 (double) USECS_PER_SEC);
+	oldest = apikey_buffer_oldest();
+	values[STATS_FLUSH_LAG] =
+		Float8GetDatum(oldest == 0 ? 0.0 :
+					   Max(GetCurrentTimestamp() - oldest, 0) / (double) USECS_PER_SEC);
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(desc, values, nulls)));
 }
 

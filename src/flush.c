@@ -64,9 +64,10 @@ node_datum(void)
 }
 
 /*
- * Hand the counts to apikey.apply_usage(), keys in ascending order.
+ * Hand the counts to apikey.apply_usage(), keys in ascending order.  Returns
+ * the number of events that were dropped, as their keys are gone.
  */
-static void
+static uint64
 apply_usage(Batch *batch)
 {
 	static ApikeyPlan plan = {
@@ -86,6 +87,8 @@ apply_usage(Batch *batch)
 	Datum	   *column[8];
 	bool	   *unused = palloc0(Max(count, 1) * sizeof(bool));
 	Datum		values[9];
+	uint64		dropped;
+	bool		isnull;
 
 	for (int i = 0; i < 8; i++)
 		column[i] = palloc(Max(count, 1) * sizeof(Datum));
@@ -109,11 +112,14 @@ apply_usage(Batch *batch)
 	values[7] = make_array(column[6], NULL, count, BYTEAOID, -1, false, TYPALIGN_INT);
 	values[8] = make_array(column[7], unused, count, TIMESTAMPTZOID, 8, true, TYPALIGN_DOUBLE);
 	apikey_plan_execute(&plan, values, NULL, SPI_OK_SELECT);
+	dropped = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0],
+										  SPI_tuptable->tupdesc, 1, &isnull));
 
 	/* needs what was just written */
 	values[0] = values[1];
 	values[1] = values[8];
 	apikey_plan_execute(&superseded, values, NULL, SPI_OK_SELECT);
+	return dropped;
 }
 
 /*
@@ -353,11 +359,16 @@ become_owner(ApikeyPrivileges *saved)
 	return true;
 }
 
-static void
+/*
+ * Write what is buffered before these limits; returns the number of events
+ * that were dropped.
+ */
+static uint64
 write_batch(ApikeyDatabase *database, const uint64 *limit)
 {
 	Batch		batch;
 	int64		number = last_batch() + 1;
+	uint64		dropped;
 
 	if (database->restored != 0)
 		check_restored(database);
@@ -369,10 +380,11 @@ write_batch(ApikeyDatabase *database, const uint64 *limit)
 	LWLockRelease(apikey_shared->lock);
 
 	record_batch(number);
-	apply_usage(&batch);
+	dropped = apply_usage(&batch);
 	apply_errors(&batch);
 	apply_sessions(&batch);
 	apply_rehashes(&batch);
+	return dropped;
 }
 
 void
@@ -380,6 +392,8 @@ apikey_flush(ApikeyDatabase *database)
 {
 	ApikeyPrivileges saved;
 	uint64		limit[APIKEY_RINGS];
+	uint64		dropped = 0;
+	uint64		done;
 	bool		installed;
 
 	SetCurrentStatementStartTimestamp();
@@ -393,7 +407,7 @@ apikey_flush(ApikeyDatabase *database)
 		SPI_connect();
 		settle_batch(database);
 		apikey_buffer_limits(limit);
-		write_batch(database, limit);
+		dropped = write_batch(database, limit);
 		SPI_finish();
 		apikey_leave(&saved);
 	}
@@ -403,13 +417,17 @@ apikey_flush(ApikeyDatabase *database)
 	ForceSyncCommit();
 	CommitTransactionCommand();
 
-	pg_atomic_fetch_add_u64(&apikey_shared->events_flushed,
-							apikey_buffer_done(database, limit));
+	/* what belongs to keys or an extension that are gone was not written */
+	done = apikey_buffer_done(database, limit);
+	if (installed)
+		pg_atomic_fetch_add_u64(&apikey_shared->events_flushed, done - dropped);
 	LWLockAcquire(apikey_shared->lock, LW_EXCLUSIVE);
 	database->in_flight = false;
 	database->restored = 0;
 	database->flushes++;
 	apikey_shared->last_flush_at = GetCurrentTimestamp();
+	if (apikey_shared->flush_error_database == database->oid)
+		apikey_shared->last_flush_error[0] = '\0';
 	LWLockRelease(apikey_shared->lock);
 	pgstat_report_stat(true);
 	pgstat_report_activity(STATE_IDLE, NULL);

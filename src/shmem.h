@@ -103,6 +103,7 @@ typedef struct ApikeyShared
 	TimestampTz stats_reset;
 	TimestampTz last_flush_at;
 	char		last_flush_error[APIKEY_FLUSH_ERROR_MAX];
+	Oid			flush_error_database;	/* whose it is */
 	pid_t		launcher_pid;
 	Latch	   *launcher_latch; /* NULL: there is no launcher */
 	ApikeyDatabase database[APIKEY_DATABASES_MAX];

@@ -57,6 +57,19 @@ apikey_plan_execute(ApikeyPlan *plan, Datum *values, const char *nulls,
 }
 
 void
+apikey_plan_execute_latest(ApikeyPlan *plan, Datum *values, int expected)
+{
+	int			result;
+
+	prepare(plan);
+	result = SPI_execute_snapshot(plan->plan, values, NULL, GetLatestSnapshot(),
+								  InvalidSnapshot, false, true, 0);
+	if (result != expected)
+		elog(ERROR, "SPI_execute_snapshot returned %s",
+			 SPI_result_code_string(result));
+}
+
+void
 apikey_plan_query_latest(ApikeyPlan *plan, Datum *values, const char *nulls)
 {
 	prepare(plan);

@@ -31,4 +31,8 @@ extern void apikey_plan_execute(ApikeyPlan *plan, Datum *values,
 extern void apikey_plan_query_latest(ApikeyPlan *plan, Datum *values,
 									 const char *nulls);
 
+/* The same for a statement that writes, with arguments that are not null. */
+extern void apikey_plan_execute_latest(ApikeyPlan *plan, Datum *values,
+									   int expected);
+
 #endif							/* APIKEY_SPI_PLAN_H */

@@ -134,6 +134,8 @@ static void
 free_database(ApikeyDatabase *database)
 {
 	LWLockAcquire(apikey_shared->lock, LW_EXCLUSIVE);
+	if (apikey_shared->flush_error_database == database->oid)
+		apikey_shared->last_flush_error[0] = '\0';
 	database->oid = InvalidOid;
 	database->in_flight = false;
 	database->restored = 0;
@@ -282,6 +284,7 @@ flush_or_note(void)
 		LWLockAcquire(apikey_shared->lock, LW_EXCLUSIVE);
 		strlcpy(apikey_shared->last_flush_error, error->message,
 				APIKEY_FLUSH_ERROR_MAX);
+		apikey_shared->flush_error_database = mine->oid;
 		LWLockRelease(apikey_shared->lock);
 		PG_RE_THROW();
 	}

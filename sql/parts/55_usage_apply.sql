@@ -53,6 +53,37 @@ AS $$
 $$;
 COMMENT ON FUNCTION apikey.usage_partition(text, text) IS 'A partition by name, or the default one if it does not exist';
 
+CREATE FUNCTION apikey.lock_for_purge() RETURNS void
+    LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'apikey_sql_lock_for_purge';
+COMMENT ON FUNCTION apikey.lock_for_purge() IS 'Waits until no usage is being written, and lets the flush worker know that keys are being removed';
+
+CREATE FUNCTION apikey.try_lock_for_usage() RETURNS boolean
+    LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'apikey_sql_try_lock_for_usage';
+COMMENT ON FUNCTION apikey.try_lock_for_usage() IS 'Makes who would remove keys wait for this transaction; false if keys are being removed';
+
+-- While keys are being removed: only ended keys are, and those that are locked
+-- may be among them.  An hour is more than a flush takes.
+CREATE FUNCTION apikey.keys_to_count(wanted uuid[]) RETURNS TABLE (key_id uuid, account text)
+    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF apikey.try_lock_for_usage() THEN
+        RETURN QUERY SELECT k.key_id, k.account FROM apikey.key k WHERE k.key_id = ANY (wanted);
+    ELSE
+        RETURN QUERY
+            WITH ended AS MATERIALIZED (
+                SELECT k.key_id, k.account FROM apikey.key k
+                WHERE k.key_id = ANY (wanted) AND (k.revoked_at IS NOT NULL OR k.expires_at < now() + interval '1 hour')
+                FOR KEY SHARE SKIP LOCKED)
+            SELECT e.key_id, e.account FROM ended e
+            UNION ALL
+            SELECT k.key_id, k.account FROM apikey.key k
+            WHERE k.key_id = ANY (wanted) AND k.revoked_at IS NULL AND (k.expires_at < now() + interval '1 hour') IS NOT TRUE;
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION apikey.keys_to_count(uuid[]) IS 'Keys that exist, and will when this transaction ends, with their accounts';
+
 -- Counts come sorted by key, and rows are written in that order.  They go to
 -- their partitions straight, for those have the primary keys (45_usage.sql);
 -- to one that was the wrong one a moment later no row can be added.
@@ -66,7 +97,7 @@ CREATE FUNCTION apikey.apply_usage(
     errors_5xx bigint[],
     addresses bytea[],
     last_used timestamptz[]
-) RETURNS void
+) RETURNS bigint
     LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
     SET plan_cache_mode = force_custom_plan SET jit = off
 AS $$
@@ -77,7 +108,7 @@ BEGIN
     -- Before their partitions, as whoever reads or maintains them does
     LOCK TABLE ONLY apikey.usage_hour, ONLY apikey.usage_day IN ROW EXCLUSIVE MODE;
     SELECT array_agg(k.account ORDER BY u.i) INTO accounts
-        FROM unnest(key_ids) WITH ORDINALITY u (key_id, i) LEFT JOIN apikey.key k ON k.key_id = u.key_id;
+        FROM unnest(key_ids) WITH ORDINALITY u (key_id, i) LEFT JOIN apikey.keys_to_count(key_ids) k ON k.key_id = u.key_id;
 
     FOR target IN
         SELECT 'hour' AS period, 'u.hour' AS of_hour, d AS low, d + interval '1 day' AS high,
@@ -119,10 +150,15 @@ BEGIN
         GROUP BY 1 ORDER BY 1
         ON CONFLICT ON CONSTRAINT key_use_pkey DO UPDATE SET last_used_at = excluded.last_used_at
             WHERE t.last_used_at < excluded.last_used_at;
+
+    -- A refusal is a request and an error, and one event.
+    RETURN (SELECT coalesce(sum(u.requests - u.refused + u.errors_4xx + u.errors_5xx), 0)
+            FROM unnest(accounts, requests, refused, errors_4xx, errors_5xx) u (account, requests, refused, errors_4xx, errors_5xx)
+            WHERE u.account IS NULL);
 END
 $$;
 COMMENT ON FUNCTION apikey.apply_usage(text, uuid[], timestamptz[], bigint[], bigint[], bigint[], bigint[], bytea[], timestamptz[])
-    IS 'Adds counts to the rows of their keys and UTC hours; keys that are gone are skipped';
+    IS 'Adds counts to the rows of their keys and UTC hours; skips keys that are gone, and returns how many events were theirs';
 
 CREATE FUNCTION apikey.apply_errors(
     node text,
@@ -144,7 +180,7 @@ BEGIN
         FROM (SELECT *, row_number() OVER (PARTITION BY n.key_id ORDER BY n.occurred DESC, n.i) AS age
               FROM unnest(key_ids, occurred, status, codes, methods, paths, request_ids) WITH ORDINALITY
                   n (key_id, occurred, status, code, method, path, request_id, i)) u
-             JOIN apikey.key k ON k.key_id = u.key_id
+             JOIN apikey.keys_to_count(key_ids) k ON k.key_id = u.key_id
         WHERE u.age <= 50
         ORDER BY u.key_id, u.occurred, u.i DESC;
     DELETE FROM apikey.recent_error e
@@ -159,13 +195,5 @@ COMMENT ON FUNCTION apikey.apply_errors(text, uuid[], timestamptz[], integer[], 
     IS 'Adds errors, and removes all but the newest 50 of each key that has new ones';
 
 CREATE FUNCTION apikey.forget_usage(key_ids uuid[]) RETURNS void
-    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-    DELETE FROM apikey.usage_hour t USING unnest(key_ids) gone (key_id) WHERE t.key_id = gone.key_id;
-    DELETE FROM apikey.usage_day t USING unnest(key_ids) gone (key_id) WHERE t.key_id = gone.key_id;
-    DELETE FROM apikey.key_use t USING unnest(key_ids) gone (key_id) WHERE t.key_id = gone.key_id;
-    DELETE FROM apikey.recent_error t USING unnest(key_ids) gone (key_id) WHERE t.key_id = gone.key_id;
-END
-$$;
+    LANGUAGE C VOLATILE STRICT AS 'MODULE_PATHNAME', 'apikey_sql_forget_usage';
 COMMENT ON FUNCTION apikey.forget_usage(uuid[]) IS 'Removes all that was counted for these keys';

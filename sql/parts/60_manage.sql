@@ -186,7 +186,7 @@ BEGIN
                           WHERE least(t.revoked_at, t.expires_at) < clock_timestamp() - older_than);
     END IF;
     PERFORM apikey.require_capability(a.name, 'revoke', actor) FROM unnest(accounts) a (name);
-    PERFORM apikey.acting_as(actor);
+    PERFORM apikey.acting_as(actor), apikey.lock_for_purge();
     WITH gone AS (
         DELETE FROM apikey.key t
         WHERE least(t.revoked_at, t.expires_at) < clock_timestamp() - older_than AND t.account = ANY (accounts)

@@ -189,6 +189,7 @@ is(stat_of($node, 'events_buffered', 'events_lost'), '50|0', '... its events are
 $session->query('DROP TRIGGER no_room ON apikey.flush_state');
 flush($node);
 is(counted($node), $total, '... and written once, when it works again');
+is(stat_of($node, 'last_flush_error'), '', '... and the error is over');
 $total = counted($node);
 
 # An immediate stop is as a crash.

@@ -84,6 +84,9 @@ $locker->query('BEGIN; LOCK TABLE apikey.usage_hour');
 verify_times($session, 100);
 ok($node->poll_query_until('postgres', "SELECT last_flush_error LIKE '%lock%' FROM apikey.stats"), 'usage locked: last_flush_error says so');
 is(stat_of($node, 'events_buffered', 'events_lost'), '100|0', '... events wait, none is lost');
+my $lag = stat_of($node, 'flush_lag_seconds');
+usleep(300_000);
+cmp_ok(stat_of($node, 'flush_lag_seconds'), '>=', $lag + 0.3, '... and the lag is the age of the oldest of them');
 
 # The buffer full: what finds no place is counted as lost, each.
 my $slow = verify_times($session, 1000);
@@ -100,6 +103,7 @@ $lost = stat_of($node, 'events_lost') - 1;
 $locker->query('COMMIT');
 ok($node->poll_query_until('postgres', 'SELECT events_buffered = 0 FROM apikey.stats'), 'released: it catches up by itself');
 is(counted($node), $answered - $lost, '... counted = answered - lost, exactly');
+is(stat_of($node, 'last_flush_error IS NULL', 'flush_lag_seconds'), 't|0', '... the error is over, and nothing waits');
 $node->safe_psql('postgres', 'SELECT apikey.reset_stats()');
 
 # Too much for so small a buffer, while it is written
@@ -251,6 +255,7 @@ for my $run (1 .. ($long ? 100 : 3))
 	$node->safe_psql('second', 'CREATE EXTENSION apikey CASCADE');
 	some_keys($node, 'second', 20);
 	is(counted($node, 'second'), '0', '... a new one starts with nothing');
+	is(stat_of($node, 'events_lost', 'events_buffered'), '0|0', '... what belonged to the old one is not lost but dropped');
 	my $done = load($node, 'second', $one, '-c', 2, '-t', 100);
 	flush($node, 'second');
 	is(counted($node, 'second'), $done, '... and counts');
