@@ -40,6 +40,8 @@ const ApikeyCodeInfo apikey_codes[APIKEY_NCODES] = {
 	"Insufficient credits", "credits_exhausted"},
 	[APIKEY_BAD_REQUEST] = {"bad_request", 400,
 	"Bad request", "bad_request"},
+	[APIKEY_ROLE_NOT_ALLOWED] = {"role_not_allowed", 403,
+	"Insufficient permissions", "role_not_allowed"},
 	[APIKEY_VALID] = {"valid", 200,
 	"OK", "valid"},
 };

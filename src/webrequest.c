@@ -168,3 +168,27 @@ apikey_webrequest_verify(ApikeyWebRequest *web, ApikeyPolicy *policy,
 	else
 		apikey_verify_request(decision, &web->request, policy);
 }
+
+static bool
+contains(ApikeySlice text, ApikeySlice part)
+{
+	for (size_t i = 0; part.len <= text.len && i <= text.len - part.len; i++)
+	{
+		if (memcmp(text.data + i, part.data, part.len) == 0)
+			return true;
+	}
+	return false;
+}
+
+void
+apikey_webrequest_scrub(ApikeyWebRequest *web)
+{
+	/* the key lies in one of the lines itself */
+	ApikeySlice key = web->credentials.key;
+
+	for (int i = 0; i < web->headers.nlines; i++)
+	{
+		if (contains(web->headers.line[i].value, key))
+			web->headers.line[i].value = (ApikeySlice) {NULL, 0};
+	}
+}

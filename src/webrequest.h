@@ -46,6 +46,9 @@ extern void apikey_webrequest_verify(ApikeyWebRequest *web,
 									 ApikeyPolicy *policy,
 									 ApikeyDecision *decision);
 
+/* Blank every header that contains the key; to be printed then. */
+extern void apikey_webrequest_scrub(ApikeyWebRequest *web);
+
 /* What method and path name, by apikey.route_pattern */
 extern void apikey_route_of(ApikeyText method, ApikeyText path,
 							ApikeyRoute *route);

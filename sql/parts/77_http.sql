@@ -27,3 +27,9 @@ CREATE FUNCTION apikey.http_check(
     LANGUAGE C VOLATILE PARALLEL UNSAFE COST 100 AS 'MODULE_PATHNAME', 'apikey_sql_http_check';
 COMMENT ON FUNCTION apikey.http_check(jsonb, text, text, text, text, text, text[], text, integer)
     IS 'Judges a request for a gateway, and says what to answer; dialects generic, nginx, envoy, traefik, hasura, kong';
+
+-- As its caller: a role cannot be set from within a SECURITY DEFINER function.
+CREATE FUNCTION apikey.pre_request() RETURNS void
+    LANGUAGE C VOLATILE PARALLEL UNSAFE SECURITY INVOKER AS 'MODULE_PATHNAME', 'apikey_sql_pre_request';
+COMMENT ON FUNCTION apikey.pre_request()
+    IS 'PostgREST''s db-pre-request: verifies the key of the request, and works for it until the end of the transaction';

@@ -52,11 +52,11 @@ BEGIN
             functions := auditor;
             readable := views || policy;
         WHEN 'admin' THEN
-            functions := verifier || issuer || auditor || admin;
+            functions := verifier || issuer || auditor || admin || 'pre_request'::text;
             readable := views || policy;
             writable := policy;
         WHEN 'anonymous' THEN
-            functions := '{}';
+            functions := '{pre_request}';
         ELSE
             RAISE EXCEPTION 'this level of access does not exist'
                 USING ERRCODE = '22023', DETAIL = 'Argument "level" must be one of the levels of access.',

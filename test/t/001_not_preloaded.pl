@@ -29,6 +29,16 @@ for my $function (qw(verify explain authenticate))
 		like($error, qr/^HINT: .*shared_preload_libraries/m, '... and names the setting');
 	}
 }
+# PostgREST wants an answer that it can hand on.
+for my $headers ('{}', '{"x-api-key": "x"}')
+{
+	my $error = sql_error($node, 'postgres', qq(
+		BEGIN READ ONLY;
+		SELECT set_config('request.method', 'GET', true), set_config('request.headers', '$headers', true);
+		SELECT apikey.pre_request()));
+	like($error, qr/^PGRST: .*"code":"unavailable".*^DETAIL: .*"status":503/ms, "pre_request answers 503 to headers $headers");
+}
+is($node->psql('postgres', 'SELECT apikey.pre_request()'), 0, '... and does nothing outside of PostgREST');
 like(
 	sql_error($node, 'postgres', "SELECT * FROM apikey.verify(NULL)",
 		extra_params => [ '-d', $node->connstr('postgres') . " options='-c session_preload_libraries=apikey'" ]),
