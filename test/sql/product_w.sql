@@ -89,19 +89,43 @@ SELECT k.status, v.code, v.status AS http, v.message FROM apikey.keys k, apikey.
 SELECT apikey.enable(:'widget_id') AS enabled;
 SELECT k.status, v.code FROM apikey.keys k, apikey.verify(:'widget', origin => 'mysite.com') v WHERE k.key_id = :'widget_id';
 
-\echo == W8 (without sessions) revoking one key leaves the others; can not be undone
+\echo == W8 revoking one key leaves the others; every session opened with it ends; can not be undone
 SELECT key AS k1, key_id AS id1 FROM apikey.issue('w8', 'one') \gset
 SELECT key AS k2 FROM apikey.issue('w8', 'two') \gset
+CREATE TEMP TABLE w8 AS
+    SELECT s.n, s.key, o.token FROM (VALUES (1, 'one'), (2, 'one'), (3, 'two')) s (n, key),
+           LATERAL apikey.open_session(CASE s.key WHEN 'one' THEN :'k1' ELSE :'k2' END) o;
+SELECT s.n, s.key, v.code FROM w8 s, LATERAL apikey.verify(s.token) v ORDER BY n;
 SELECT apikey.revoke(:'id1') AS revoked;
 SELECT (SELECT code FROM apikey.verify(:'k1')) AS one, (SELECT code FROM apikey.verify(:'k2')) AS two;
+SELECT s.n, s.key, v.code, v.status, v.message FROM w8 s, LATERAL apikey.verify(s.token) v ORDER BY n;
+SELECT code, token IS NULL AS no_token FROM apikey.open_session(:'k1');
+SELECT s.closed_at IS NOT NULL AS ended, count(*) FROM apikey.sessions s WHERE account = 'w8' GROUP BY 1 ORDER BY 1;
 SELECT pg_temp.fails(format('SELECT apikey.enable(%L)', :'id1')) AS undo;
 
-\echo == W9 (without sessions) endpoints take certain kinds; the wrong kind is answered as an invalid key
+\echo == W9 endpoints take certain kinds; the wrong kind is answered as an invalid key
 SELECT k.key_kind, e.kinds, v.code, v.status, v.message
 FROM (VALUES (1, 'secret', :'secret'), (2, 'widget', :'widget')) k (m, key_kind, key),
      (VALUES (1, '{secret,widget}'::text[]), (2, '{secret}'), (3, '{widget}'), (4, '{session}'), (5, NULL)) e (n, kinds),
      LATERAL apikey.verify(k.key, 'chat:read', origin => 'https://mysite.com', kinds => e.kinds) v
 ORDER BY m, n;
+
+-- chat and voice sessions are opened with secret or widget keys, from the widget's own sites ...
+SELECT o.origin, s.code, s.status, s.message, s.token IS NOT NULL AS token
+FROM (VALUES (1, 'https://mysite.com'), (2, 'https://evil.com')) o (n, origin),
+     LATERAL apikey.open_session(:'widget', '10 min', '{chat:*}', origin => o.origin, kinds => '{secret,widget}') s ORDER BY n;
+SELECT token AS chat FROM apikey.open_session(:'widget', '10 min', '{chat:*}', origin => 'https://mysite.com', kinds => '{secret,widget}') \gset
+SELECT token AS voice FROM apikey.open_session(:'secret', '10 min', '{chat:*}', kinds => '{secret,widget}') \gset
+SELECT code, status, message, token FROM apikey.open_session(:'chat', kinds => '{secret,widget}');
+-- ... messages, history and end need the session token
+SELECT c.credential, e.endpoint, v.code, v.status, v.message, v.kind
+FROM (VALUES (1, 'secret key', :'secret'), (2, 'widget key', :'widget'), (3, 'widget session', :'chat'), (4, 'secret session', :'voice')) c (m, credential, key),
+     (VALUES (1, 'open', '{secret,widget}'::text[]), (2, 'messages', '{session}')) e (n, endpoint, kinds),
+     LATERAL apikey.verify(c.key, 'chat:read', origin => 'https://mysite.com', kinds => e.kinds) v
+ORDER BY m, n;
+SELECT code, status FROM apikey.verify(:'chat', 'chat:read', origin => 'https://evil.com', kinds => '{session}');
+SELECT session_id AS chat_id FROM apikey.verify(:'chat', 'chat:read', origin => 'https://mysite.com', kinds => '{session}') \gset
+SELECT apikey.close_session(:'chat_id') AS ended, (SELECT code FROM apikey.verify(:'chat', origin => 'https://mysite.com', kinds => '{session}')) AS afterwards;
 
 \echo == W10 a changed domain list counts at once
 SELECT code FROM apikey.verify(:'widget', origin => 'https://new.example');

@@ -101,10 +101,20 @@ $node->safe_psql(
 	UPDATE apikey.key SET expires_at = now() - interval '1 s' WHERE name = 'key 5';
 	UPDATE apikey.account_policy SET api_enabled = false WHERE account = 'closed'));
 push @keys, map { $_->[0] } issue_keys($node, 'postgres', 2, q('acme', 'under the second pepper'));
+# Sessions: one open, one closed, one of a revoked key; under two signing keys
+my $opened = "SELECT o.token FROM unnest(ARRAY['$keys[6]', '$keys[6]', '$keys[7]']) k, apikey.open_session(k) o";
+push @keys, split /\n/, $node->safe_psql('postgres', $opened);
+$node->safe_psql(
+	'postgres', q(
+	SELECT apikey.close_session((SELECT session_id FROM apikey.sessions ORDER BY session_id OFFSET 1 LIMIT 1));
+	SELECT apikey.rotate_signing_key();
+	SELECT apikey.revoke(key_id) FROM apikey.keys WHERE name = 'key 8'));
+push @keys, split /\n/, $node->safe_psql('postgres', "SELECT token FROM apikey.open_session('$keys[6]')");
 $expected{postgres} = verdicts($node, 'postgres', @keys);
 is( $expected{postgres},
-	'key_revoked key_disabled valid valid key_expired valid valid valid ip_not_allowed ip_not_allowed'
-	  . ' api_disabled origin_not_allowed valid valid',
+	'key_revoked key_disabled valid valid key_expired valid valid key_revoked ip_not_allowed ip_not_allowed'
+	  . ' api_disabled origin_not_allowed valid valid'
+	  . ' valid key_revoked key_revoked valid',
 	'the source has live and dead keys');
 my $plain = dump_to($node, 'postgres');
 my $custom = dump_to($node, 'postgres', '-Fc');

@@ -17,6 +17,10 @@ $primary->safe_psql('postgres', "UPDATE apikey.account_policy SET max_keys = -1 
 my @keys = issue_keys($primary, 'postgres', 60, q('acme', 'key ' || n));
 my ($other) = issue_keys($primary, 'postgres', 1, q('other', 'key'));
 
+my %opened = map { split /\|/ } split /\n/,
+  $primary->safe_psql('postgres', join '', map { "SELECT session_id, token FROM apikey.open_session('$_->[0]');" } @keys[ 5, 5, 6 ]);
+my ($closed, $kept, $ended) = sort keys %opened;
+
 $primary->backup('base');
 my $standby = PostgreSQL::Test::Cluster->new('standby');
 $standby->init_from_backup($primary, 'base', has_streaming => 1);
@@ -41,7 +45,7 @@ my $id = $keys[0][1];
 for my $call (
 	"issue('acme', 'x')", "rotate('$id')", "alter_key('$id', name => 'x')", "disable('$id')", "enable('$id')",
 	"revoke('$id')", "revoke_account('acme')", "revoke_leaked('$keys[0][0]')", "purge('1 day')", 'add_pepper()',
-	'set_current_pepper(1)', 'retire_pepper(1)', "grant_access('postgres', 'admin')", "revoke_access('postgres', 'admin')")
+	'set_current_pepper(1)', 'retire_pepper(1)', "open_session('$keys[0][0]')", "close_session('$kept')", 'rotate_signing_key()', "grant_access('postgres', 'admin')", "revoke_access('postgres', 'admin')")
 {
 	my $error = sql_error($standby, 'postgres', "SELECT * FROM apikey.$call");
 	like($error, qr/^25006: /, "$call raises 25006");
@@ -84,6 +88,21 @@ is($warm->code($keys[4][0]) . ' ' . $in_block->code($other->[0]), 'valid valid',
 on_primary("COMMIT PREPARED 'x'");
 is($warm->code($keys[4][0]) . ' ' . $in_block->code($keys[4][0]), 'key_revoked key_revoked', 'COMMIT PREPARED: obeyed once replayed');
 is($warm->code($other->[0]) . ' ' . $in_block->code($other->[0]), 'api_disabled api_disabled', '... policy too');
+
+# Sessions
+sub codes { return join ' ', map { ($warm->code($opened{$_}), $in_block->code($opened{$_})) } @_; }
+is(codes($closed, $kept, $ended), 'valid valid valid valid valid valid', 'session tokens verify on a standby');
+is($warm->query('SELECT count(*) FROM apikey.sessions') . $warm->errors, '3', '... and the view lists them');
+on_primary("SELECT apikey.close_session('$closed')");
+on_primary("SELECT apikey.revoke('$keys[6][1]')");
+is(codes($closed, $kept, $ended), 'key_revoked key_revoked valid valid key_revoked key_revoked', 'closed, and revoked: obeyed once replayed');
+on_primary('SELECT apikey.rotate_signing_key()');
+is(codes($kept), 'valid valid', 'a token of a retired signing key verifies');
+my ($new_token) = split /\n/, $primary->safe_psql('postgres', "SELECT token FROM apikey.open_session('$keys[5][0]')");
+$primary->wait_for_catchup($standby, 'replay', $primary->lsn('insert'));
+is($warm->code($new_token) . ' ' . $in_block->code($new_token), 'valid valid', 'one of the new signing key does, too');
+on_primary('DELETE FROM apikey.signing_key WHERE retired_at IS NOT NULL');
+is(codes($kept), 'key_invalid key_invalid', 'a signing key removed: its tokens are refused');
 
 # A new pepper, and a key under it
 on_primary('SELECT apikey.set_current_pepper(apikey.add_pepper())');
