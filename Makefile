@@ -78,7 +78,10 @@ SQL_PARTS = \
 	50_audit \
 	52_members \
 	55_usage_apply \
+	57_rate_limit \
+	58_credit \
 	60_manage \
+	65_limits \
 	66_sessions \
 	70_verify \
 	72_identity \

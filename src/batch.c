@@ -35,8 +35,8 @@ add_hash(Usage *usage, uint32 hash)
 static void
 add_failure(Batch *batch, const ApikeyEvent *event)
 {
-	const uint8 lengths[4] = {event->head.code_len, event->head.method_len,
-	event->head.path_len, event->head.request_id_len};
+	const uint8 lengths[4] = {event->head.of.len.code, event->head.of.len.method,
+	event->head.of.len.path, event->head.of.len.request_id};
 	const char *text = event->bytes + sizeof(ApikeyEventHead);
 	Failure    *failure;
 
@@ -62,10 +62,23 @@ add_session(Batch *batch, const ApikeyEvent *event)
 	SessionUse *use;
 	bool		found;
 
-	use = hash_search(batch->sessions, event->bytes + sizeof(ApikeyEventHead),
+	use = hash_search(batch->sessions, event->bytes +
+					  sizeof(ApikeyEventHead) + sizeof(ApikeyEventPass),
 					  HASH_ENTER, &found);
 	if (!found || use->last_used < event->head.at)
 		use->last_used = event->head.at;
+}
+
+static void
+add_spent(Batch *batch, uint64 epoch, int64 amount)
+{
+	Spent	   *spent;
+	bool		found;
+
+	if (epoch == 0 || amount == 0)
+		return;
+	spent = hash_search(batch->spent, &epoch, HASH_ENTER, &found);
+	spent->amount = (found ? spent->amount : 0) + amount;
 }
 
 static void
@@ -93,6 +106,14 @@ add_event(const ApikeyEvent *event, void *arg)
 	if (!found)
 		memset((char *) usage + sizeof(UsageKey), 0,
 			   sizeof(Usage) - sizeof(UsageKey));
+	if ((head->flags & APIKEY_EVENT_PASS) != 0)
+	{
+		ApikeyEventPass pass;
+
+		memcpy(&pass, event->bytes + sizeof(*head), sizeof(pass));
+		add_spent(batch, pass.key_epoch, head->of.cost);
+		add_spent(batch, pass.account_epoch, head->of.cost);
+	}
 	usage->requests += verified;
 	usage->refused += refused;
 	if (verified && !refused)
@@ -188,6 +209,32 @@ apikey_batch_usage(const Batch *batch, int *count)
 	return rows;
 }
 
+static int
+compare_spent(const void *a, const void *b)
+{
+	int64		x = (int64) (*(Spent *const *) a)->epoch;
+	int64		y = (int64) (*(Spent *const *) b)->epoch;
+
+	return (x > y) - (x < y);
+}
+
+Spent **
+apikey_batch_spent(const Batch *batch, int *count)
+{
+	Spent	  **rows;
+	HASH_SEQ_STATUS status;
+	Spent	   *spent;
+	int			n = 0;
+
+	*count = hash_get_num_entries(batch->spent);
+	rows = palloc(Max(*count, 1) * sizeof(Spent *));
+	hash_seq_init(&status, batch->spent);
+	while ((spent = hash_seq_search(&status)) != NULL)
+		rows[n++] = spent;
+	qsort(rows, *count, sizeof(Spent *), compare_spent);
+	return rows;
+}
+
 void
 apikey_batch_sort_failures(Batch *batch)
 {
@@ -216,9 +263,17 @@ apikey_batch_collect(Batch *batch, Oid database, const uint64 *limit)
 		.hcxt = CurrentMemoryContext,
 	};
 
+	HASHCTL		spent_ctl = {
+		.keysize = sizeof(uint64),
+		.entrysize = sizeof(Spent),
+		.hcxt = CurrentMemoryContext,
+	};
+
 	memset(batch, 0, sizeof(*batch));
 	batch->sessions = hash_create("apikey sessions", 64, &session_ctl,
 								  HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	batch->spent = hash_create("apikey spent", 64, &spent_ctl,
+							   HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	batch->rehash = hash_create("apikey rehash", 64, &rehash_ctl,
 								HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	batch->usage = hash_create("apikey usage", 1024, &ctl,

@@ -54,10 +54,18 @@ typedef struct SessionUse
 	TimestampTz last_used;
 } SessionUse;
 
+/* Credits spent under an epoch */
+typedef struct Spent
+{
+	uint64		epoch;			/* hash key */
+	int64		amount;
+} Spent;
+
 typedef struct Batch
 {
 	HTAB	   *usage;
 	HTAB	   *sessions;
+	HTAB	   *spent;
 	HTAB	   *rehash;
 	Failure    *failures;
 	int			nfailures;
@@ -71,6 +79,9 @@ extern void apikey_batch_collect(Batch *batch, Oid database,
 
 /* The counts in ascending order of key and hour. */
 extern Usage **apikey_batch_usage(const Batch *batch, int *count);
+
+/* What was spent, in ascending order of epochs as the table sorts them. */
+extern Spent **apikey_batch_spent(const Batch *batch, int *count);
 
 /* Errors by key, the newest of each key first. */
 extern void apikey_batch_sort_failures(Batch *batch);

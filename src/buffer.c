@@ -221,12 +221,13 @@ ring_tail(int number)
  * Walk over the events of a database, or of all (InvalidOid), in one ring.
  */
 static void
-walk_ring(int ring, Oid database, uint64 limit, ApikeyEventCallback callback,
-		  void *arg)
+walk_ring(int ring, Oid database, uint64 from, uint64 limit,
+		  ApikeyEventCallback callback, void *arg)
 {
 	ApikeyEvent event;
 
-	for (uint64 at = ring_tail(ring); at < limit; at += event.head.nunits)
+	for (uint64 at = Max(from, ring_tail(ring)); at < limit;
+		 at += event.head.nunits)
 	{
 		apikey_event_read(ring, at, &event);
 		if ((event.head.flags & APIKEY_EVENT_DONE) == 0 &&
@@ -241,7 +242,20 @@ apikey_buffer_walk(Oid database, const uint64 limit[APIKEY_RINGS],
 {
 	LWLockAcquire(apikey_shared->walk_lock, LW_SHARED);
 	for (int i = 0; i < APIKEY_RINGS; i++)
-		walk_ring(i, database, limit[i], callback, arg);
+		walk_ring(i, database, 0, limit[i], callback, arg);
+	LWLockRelease(apikey_shared->walk_lock);
+}
+
+void
+apikey_buffer_walk_from(Oid database, const uint64 from[APIKEY_RINGS],
+						ApikeyEventCallback callback, void *arg)
+{
+	uint64		limit[APIKEY_RINGS];
+
+	LWLockAcquire(apikey_shared->walk_lock, LW_SHARED);
+	apikey_buffer_limits(limit);
+	for (int i = 0; i < APIKEY_RINGS; i++)
+		walk_ring(i, database, from[i], limit[i], callback, arg);
 	LWLockRelease(apikey_shared->walk_lock);
 }
 

@@ -26,7 +26,8 @@
 #define APIKEY_EVENT_REFUSED		0x04
 #define APIKEY_EVENT_HAS_ADDRESS	0x08
 #define APIKEY_EVENT_REHASH			0x10	/* ApikeyRehash instead of texts */
-#define APIKEY_EVENT_SESSION		0x20	/* a session's id instead of texts */
+#define APIKEY_EVENT_SESSION		0x20	/* a session's id behind ApikeyEventPass */
+#define APIKEY_EVENT_PASS			0x40	/* ApikeyEventPass instead of texts */
 
 /* What precedes the texts; fixed, and the same in the file of a clean stop */
 typedef struct ApikeyEventHead
@@ -38,11 +39,26 @@ typedef struct ApikeyEventHead
 	pg_uuid_t	key_id;
 	TimestampTz at;
 	uint32		address_hash;
-	uint8		code_len;
-	uint8		method_len;
-	uint8		path_len;
-	uint8		request_id_len;
+	union
+	{
+		struct
+		{
+			uint8		code;
+			uint8		method;
+			uint8		path;
+			uint8		request_id;
+		}			len;		/* of the texts */
+		int32		cost;		/* of what passed */
+	}			of;
 } ApikeyEventHead;
+
+/* What a call that passed has used; an epoch of 0: no credits */
+typedef struct ApikeyEventPass
+{
+	uint64		account_hash;
+	uint64		key_epoch;
+	uint64		account_epoch;
+} ApikeyEventPass;
 
 #define APIKEY_EVENT_MAX \
 	(sizeof(ApikeyEventHead) + APIKEY_EVENT_CODE_MAX + \
@@ -96,6 +112,11 @@ typedef void (*ApikeyEventCallback) (const ApikeyEvent *event, void *arg);
 extern void apikey_buffer_walk(Oid database,
 							   const uint64 limit[APIKEY_RINGS],
 							   ApikeyEventCallback callback, void *arg);
+
+/* A walk over its events from these numbers up to now; from anywhere. */
+extern void apikey_buffer_walk_from(Oid database,
+									const uint64 from[APIKEY_RINGS],
+									ApikeyEventCallback callback, void *arg);
 extern uint64 apikey_buffer_done(ApikeyDatabase *database,
 								 const uint64 limit[APIKEY_RINGS]);
 

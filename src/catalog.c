@@ -55,6 +55,16 @@ static const char *const relation_names[APIKEY_NRELATIONS] = {
 	[APIKEY_REL_MEMBER_PKEY] = "member_pkey",
 	[APIKEY_REL_CAPABILITY] = "capability",
 	[APIKEY_REL_CAPABILITY_PKEY] = "capability_pkey",
+	[APIKEY_REL_RATE_LIMIT] = "rate_limit",
+	[APIKEY_REL_RATE_LIMIT_KEY] = "rate_limit_is_unique_per_key_and_name",
+	[APIKEY_REL_RATE_LIMIT_ACCOUNT] = "rate_limit_is_unique_per_account_and_name",
+	[APIKEY_REL_RATE_LIMIT_KIND] = "rate_limit_is_unique_per_kind_and_name",
+	[APIKEY_REL_CREDIT] = "credit",
+	[APIKEY_REL_CREDIT_LINEAGE] = "credit_lineage",
+	[APIKEY_REL_CREDIT_ACCOUNT] = "credit_account",
+	[APIKEY_REL_CREDIT_SPENT] = "credit_spent",
+	[APIKEY_REL_CREDIT_SPENT_PKEY] = "credit_spent_pkey",
+	[APIKEY_REL_FLUSH_STATE] = "flush_state",
 	[APIKEY_REL_AUDIT_LOG] = "audit_log",
 };
 
@@ -72,6 +82,8 @@ static uint64 pepper_generation = 1;
 static uint64 secret_generation = 1;
 static uint64 key_generation = 1;
 static uint64 signing_generation = 1;
+static uint64 limit_generation = 1;
+static uint64 credit_generation = 1;
 
 /*
  * An invalidation message arrived for a relation, or (InvalidOid) for all.
@@ -87,6 +99,8 @@ relation_changed(Datum arg, Oid relid)
 		secret_generation++;
 		key_generation++;
 		signing_generation++;
+		limit_generation++;
+		credit_generation++;
 		return;
 	}
 	for (int i = 0; i < APIKEY_NRELATIONS; i++)
@@ -105,6 +119,10 @@ relation_changed(Datum arg, Oid relid)
 			secret_generation++;
 		else if (i == APIKEY_REL_SIGNING_KEY)
 			signing_generation++;
+		else if (i == APIKEY_REL_RATE_LIMIT)
+			limit_generation++;
+		else if (i == APIKEY_REL_CREDIT)
+			credit_generation++;
 		else if (i == APIKEY_REL_KIND || i == APIKEY_REL_SCOPE ||
 				 i == APIKEY_REL_ACCOUNT_POLICY)
 			policy_generation++;
@@ -147,6 +165,18 @@ apikey_signing_generation(void)
 	return signing_generation;
 }
 
+uint64
+apikey_limit_generation(void)
+{
+	return limit_generation;
+}
+
+uint64
+apikey_credit_generation(void)
+{
+	return credit_generation;
+}
+
 /*
  * Look all numbers up.  A change of number is a change of content as well.
  */
@@ -184,6 +214,8 @@ learn_numbers(void)
 		secret_generation++;
 		key_generation++;
 		signing_generation++;
+		limit_generation++;
+		credit_generation++;
 	}
 	memcpy(relation_oids, relations, sizeof(relations));
 	memcpy(type_oids, types, sizeof(types));

@@ -33,6 +33,16 @@ typedef enum ApikeyRelation
 	APIKEY_REL_MEMBER_PKEY,		/* index on (account, subject) */
 	APIKEY_REL_CAPABILITY,
 	APIKEY_REL_CAPABILITY_PKEY, /* index on (role, action) */
+	APIKEY_REL_RATE_LIMIT,
+	APIKEY_REL_RATE_LIMIT_KEY,	/* index on (key_id, name) */
+	APIKEY_REL_RATE_LIMIT_ACCOUNT,	/* index on (account, name) */
+	APIKEY_REL_RATE_LIMIT_KIND, /* index on (kind, name) */
+	APIKEY_REL_CREDIT,
+	APIKEY_REL_CREDIT_LINEAGE,	/* index on (lineage) */
+	APIKEY_REL_CREDIT_ACCOUNT,	/* index on (account) */
+	APIKEY_REL_CREDIT_SPENT,
+	APIKEY_REL_CREDIT_SPENT_PKEY,	/* index on (epoch, node) */
+	APIKEY_REL_FLUSH_STATE,
 	APIKEY_REL_AUDIT_LOG
 } ApikeyRelation;
 
@@ -67,6 +77,10 @@ extern uint64 apikey_pepper_generation(void);
 extern uint64 apikey_secret_generation(void);
 extern uint64 apikey_key_generation(void);
 extern uint64 apikey_signing_generation(void);
+
+/* The same for the tables rate_limit and credit. */
+extern uint64 apikey_limit_generation(void);
+extern uint64 apikey_credit_generation(void);
 
 /*
  * Will every change of this table reach us as an invalidation?  Only while

@@ -26,9 +26,11 @@
 #include "buffer.h"
 #include "compat.h"
 #include "count.h"
+#include "meter.h"
 #include "pepper.h"
 #include "record.h"
 #include "shmem.h"
+#include "consumed.h"
 
 /* Arguments of apikey.record */
 enum
@@ -43,7 +45,8 @@ enum
 	STATS_VERIFICATIONS, STATS_REFUSALS, STATS_CACHE_HITS,
 	STATS_CACHE_MISSES, STATS_BUFFERED, STATS_FLUSHED, STATS_LOST,
 	STATS_FLUSH_LAG, STATS_LAST_FLUSH_AT, STATS_LAST_FLUSH_ERROR,
-	STATS_RESET, STATS_NCOLUMNS
+	STATS_LIMIT_SLOTS_USED, STATS_LIMIT_SLOTS, STATS_RESET,
+	STATS_LIMIT_OVERFLOWS, STATS_NCOLUMNS
 };
 
 /* How long apikey.flush_usage() waits for the worker, in rounds */
@@ -118,11 +121,11 @@ apikey_event_append_request(ApikeyEvent *event, size_t *len,
 							struct varlena *method, struct varlena *path,
 							struct varlena *request_id)
 {
-	event->head.method_len = append_text(event, len, method,
+	event->head.of.len.method = append_text(event, len, method,
 										 APIKEY_EVENT_METHOD_MAX, false);
-	event->head.path_len = append_text(event, len, path,
+	event->head.of.len.path = append_text(event, len, path,
 									   APIKEY_EVENT_PATH_MAX, true);
-	event->head.request_id_len = append_text(event, len, request_id,
+	event->head.of.len.request_id = append_text(event, len, request_id,
 											 APIKEY_EVENT_REQUEST_ID_MAX,
 											 false);
 }
@@ -156,6 +159,26 @@ move_to_current_pepper(const ApikeyDecision *d)
 	(void) apikey_buffer_put(&event, len);
 }
 
+/*
+ * What quota and credits need to know of a call that passed.
+ */
+static void
+add_pass(ApikeyEvent *event, size_t *len, const ApikeyDecision *d)
+{
+	text	   *account = DatumGetTextPP(d->key.value[KEY_ACCOUNT]);
+	ApikeyEventPass pass = {
+		.account_hash = apikey_account_hash(VARDATA_ANY(account),
+											VARSIZE_ANY_EXHDR(account)),
+		.key_epoch = d->admission.key_epoch,
+		.account_epoch = d->admission.account_epoch,
+	};
+
+	event->head.flags |= APIKEY_EVENT_PASS;
+	event->head.of.cost = d->request->cost;
+	(void) apikey_event_append(event, len, (const char *) &pass, sizeof(pass),
+							   sizeof(pass));
+}
+
 void
 apikey_count_verify(const ApikeyDecision *d)
 {
@@ -187,22 +210,26 @@ apikey_count_verify(const ApikeyDecision *d)
 	if (d->code != APIKEY_VALID)
 	{
 		event.head.flags |= APIKEY_EVENT_REFUSED;
-		event.head.code_len = apikey_event_append(&event, &texts_len, info->name,
+		event.head.of.len.code = apikey_event_append(&event, &texts_len, info->name,
 												  strlen(info->name),
 												  APIKEY_EVENT_CODE_MAX);
 		apikey_event_append_request(&event, &texts_len, d->request->method,
 									d->request->path, d->request->request_id);
 	}
-	else if (d->is_session)
-	{
-		/* the session's id in the place of texts */
-		event.head.flags |= APIKEY_EVENT_SESSION;
-		(void) apikey_event_append(&event, &texts_len,
-								   DatumGetPointer(d->session.value[SESSION_SESSION_ID]),
-								   UUID_LEN, UUID_LEN);
-	}
 	else
-		move_to_current_pepper(d);
+	{
+		add_pass(&event, &texts_len, d);
+		if (d->is_session)
+		{
+			/* its id, behind that */
+			event.head.flags |= APIKEY_EVENT_SESSION;
+			(void) apikey_event_append(&event, &texts_len,
+									   DatumGetPointer(d->session.value[SESSION_SESSION_ID]),
+									   UUID_LEN, UUID_LEN);
+		}
+		else
+			move_to_current_pepper(d);
+	}
 	(void) apikey_buffer_put(&event, texts_len);
 }
 
@@ -253,7 +280,7 @@ apikey_sql_record(PG_FUNCTION_ARGS)
 	event.head.status = status;
 	event.head.key_id = *PG_GETARG_UUID_P(RECORD_KEY_ID);
 	event.head.at = GetCurrentTimestamp();
-	event.head.code_len = append_text(&event, &texts_len,
+	event.head.of.len.code = append_text(&event, &texts_len,
 									  apikey_raw_argument(fcinfo, RECORD_CODE),
 									  APIKEY_EVENT_CODE_MAX, false);
 	apikey_event_append_request(&event, &texts_len,
@@ -292,6 +319,9 @@ apikey_sql_stats_now(PG_FUNCTION_ARGS)
 	values[STATS_BUFFERED] = Int64GetDatum(apikey_buffer_pending());
 	values[STATS_FLUSHED] = Int64GetDatum(pg_atomic_read_u64(&apikey_shared->events_flushed));
 	values[STATS_LOST] = Int64GetDatum(pg_atomic_read_u64(&apikey_shared->events_lost));
+	values[STATS_LIMIT_SLOTS_USED] = Int64GetDatum(apikey_meters_slots_used());
+	values[STATS_LIMIT_SLOTS] = Int64GetDatum(apikey_meters_slots());
+	values[STATS_LIMIT_OVERFLOWS] = Int64GetDatum(apikey_meters_overflows());
 	LWLockAcquire(apikey_shared->lock, LW_SHARED);
 	last_flush_at = apikey_shared->last_flush_at;
 	values[STATS_RESET] = TimestampTzGetDatum(apikey_shared->stats_reset);
@@ -379,6 +409,7 @@ apikey_sql_reset_stats(PG_FUNCTION_ARGS)
 	apikey_tally_reset();
 	pg_atomic_write_u64(&apikey_shared->events_flushed, 0);
 	pg_atomic_write_u64(&apikey_shared->events_lost, 0);
+	apikey_meters_reset_stats();
 	LWLockAcquire(apikey_shared->lock, LW_EXCLUSIVE);
 	apikey_shared->stats_reset = GetCurrentTimestamp();
 	apikey_shared->last_flush_error[0] = '\0';

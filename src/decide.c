@@ -432,6 +432,8 @@ apikey_decide(ApikeyDecision *d, const ApikeyRequest *request,
 	d->known = false;
 	d->is_session = false;
 	d->nmissing = 0;
+	d->admission.has_limit = d->admission.has_credits = false;
+	d->admission.has_retry_after = false;
 	if (decide_before_key(d, trace))
 		return;
 
@@ -457,4 +459,5 @@ apikey_decide(ApikeyDecision *d, const ApikeyRequest *request,
 		else if (!passed)
 			return;
 	}
+	apikey_admit(d, trace);
 }

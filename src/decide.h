@@ -9,6 +9,7 @@
 
 #include "lib/stringinfo.h"
 
+#include "admit.h"
 #include "codes.h"
 #include "keystore.h"
 #include "policy.h"
@@ -30,6 +31,7 @@ typedef struct ApikeyDecision
 	ApikeyGrants grants;
 	int			nmissing;
 	ApikeySlice missing[APIKEY_QUERY_TERMS_MAX];
+	ApikeyAdmission admission;
 } ApikeyDecision;
 
 /*

@@ -176,6 +176,36 @@ apply_errors(Batch *batch)
 }
 
 /*
+ * Hand what was spent to apikey.apply_credits().
+ */
+static void
+apply_spent(Batch *batch)
+{
+	static ApikeyPlan plan = {
+		.query = "SELECT apikey.apply_credits($1, $2, $3)",
+		.nargs = 3,
+		.types = {TEXTOID, INT8ARRAYOID, INT8ARRAYOID},
+	};
+	int			count;
+	Spent	  **rows = apikey_batch_spent(batch, &count);
+	Datum	   *epochs = palloc(Max(count, 1) * sizeof(Datum));
+	Datum	   *amounts = palloc(Max(count, 1) * sizeof(Datum));
+	Datum		values[3];
+
+	if (count == 0)
+		return;
+	for (int i = 0; i < count; i++)
+	{
+		epochs[i] = Int64GetDatum((int64) rows[i]->epoch);
+		amounts[i] = Int64GetDatum(rows[i]->amount);
+	}
+	values[0] = node_datum();
+	values[1] = make_array(epochs, NULL, count, INT8OID, 8, true, TYPALIGN_DOUBLE);
+	values[2] = make_array(amounts, NULL, count, INT8OID, 8, true, TYPALIGN_DOUBLE);
+	apikey_plan_execute(&plan, values, NULL, SPI_OK_SELECT);
+}
+
+/*
  * Store keys under the current pepper.  Those that somebody is changing just
  * now have to wait for their next use.
  */
@@ -383,6 +413,7 @@ write_batch(ApikeyDatabase *database, const uint64 *limit)
 	dropped = apply_usage(&batch);
 	apply_errors(&batch);
 	apply_sessions(&batch);
+	apply_spent(&batch);
 	apply_rehashes(&batch);
 	return dropped;
 }
@@ -444,6 +475,7 @@ apikey_maintain(void)
 	static ApikeyPlan sessions = {
 		.query = "SELECT apikey.maintain_sessions(clock_timestamp())",
 	};
+	static ApikeyPlan credits = {.query = "SELECT apikey.maintain_credits()"};
 	ApikeyPrivileges saved;
 	Datum		values[2];
 
@@ -458,6 +490,7 @@ apikey_maintain(void)
 		values[1] = Int32GetDatum(apikey_usage_daily_retention);
 		apikey_plan_execute(&plan, values, NULL, SPI_OK_SELECT);
 		apikey_plan_execute(&sessions, NULL, NULL, SPI_OK_SELECT);
+		apikey_plan_execute(&credits, NULL, NULL, SPI_OK_SELECT);
 		SPI_finish();
 		apikey_leave(&saved);
 	}

@@ -139,7 +139,7 @@ prepare_failure(ApikeyIdentity *identity, const ApikeyRequest *request)
 	ApikeyEvent *event = &identity->failure;
 
 	event->head.key_id = identity->key_id;
-	event->head.code_len = apikey_event_append(event, &identity->failure_len,
+	event->head.of.len.code = apikey_event_append(event, &identity->failure_len,
 											   code, APIKEY_SQLSTATE_LEN,
 											   APIKEY_EVENT_CODE_MAX);
 	apikey_event_append_request(event, &identity->failure_len,

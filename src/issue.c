@@ -237,12 +237,6 @@ apikey_sql_issue(PG_FUNCTION_ARGS)
 	char	   *account;
 
 	apikey_require_writable("apikey.issue()");
-	if (!PG_ARGISNULL(ISSUE_CREDITS))
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("credits are not available yet"),
-				 errdetail("Argument \"credits\" must be left out."),
-				 errhint("Issue the key without credits.")));
 	named = apikey_named_actor(fcinfo, ISSUE_ACTOR);
 	actor = apikey_effective_actor(fcinfo, ISSUE_ACTOR);
 	account = apikey_rule_account(apikey_text_argument(fcinfo, ISSUE_ACCOUNT,
@@ -260,6 +254,8 @@ apikey_sql_issue(PG_FUNCTION_ARGS)
 	check_cap(&rules);
 	make_text(&key, rules.kind);
 	apikey_newkey_store(&key.row, "issue");
+	if (!PG_ARGISNULL(ISSUE_CREDITS))
+		apikey_newkey_credits(&key.row, PG_GETARG_INT64(ISSUE_CREDITS));
 	apikey_leave(&saved);
 	return issued_datum(&key);
 }
@@ -315,6 +311,24 @@ supersede(const ApikeyKey *old, const NewKey *key, const Interval *overlap,
 										IntervalPGetDatum(overlap));
 	values[3] = TimestampTzGetDatum(now);
 	apikey_plan_execute(&plan, values, nulls, SPI_OK_UPDATE);
+}
+
+/*
+ * The successor has the rate limits of its predecessor; what they count is
+ * the lineage's.
+ */
+static void
+inherit_limits(const ApikeyKey *old, const NewKey *key)
+{
+	static ApikeyPlan plan = {
+		.query = "INSERT INTO apikey.rate_limit (name, key_id, max, per, weighted)"
+		" SELECT name, $2, max, per, weighted FROM apikey.rate_limit WHERE key_id = $1",
+		.nargs = 2,
+		.types = {UUIDOID, UUIDOID},
+	};
+	Datum		values[2] = {old->value[KEY_KEY_ID], key->row.value[KEY_KEY_ID]};
+
+	apikey_plan_execute(&plan, values, NULL, SPI_OK_INSERT);
 }
 
 /*
@@ -408,6 +422,7 @@ apikey_sql_rotate(PG_FUNCTION_ARGS)
 	make_text(&key, rules.kind);
 	apikey_newkey_store(&key.row, "issue");
 	supersede(&old, &key, overlap, now);
+	inherit_limits(&old, &key);
 	SPI_finish();
 	apikey_leave(&saved);
 	return issued_datum(&key);

@@ -68,6 +68,9 @@ extern void apikey_newkey_set_expiry(ApikeyKey *key,
 									 const ApikeyExpiry *expiry);
 extern void apikey_newkey_store(const ApikeyKey *key, const char *event);
 
+/* Give a new key, after it is stored, credits; 22023 if they cannot be. */
+extern void apikey_newkey_credits(const ApikeyKey *key, int64 credits);
+
 /* KA409 unless the key's state allows a change: not revoked, not expired. */
 extern void apikey_require_living(const ApikeyKey *key, TimestampTz now);
 

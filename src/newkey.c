@@ -6,6 +6,8 @@
 #include "postgres.h"
 
 #include "access/table.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
@@ -17,6 +19,7 @@
 #include "manage.h"
 #include "notify.h"
 #include "record.h"
+#include "spi_plan.h"
 
 void
 apikey_newkey_lock_table(void)
@@ -105,4 +108,22 @@ apikey_newkey_store(const ApikeyKey *key, const char *event)
 	table_close(rel, NoLock);
 	apikey_audit_issue(key, event);
 	apikey_announce(event, DatumGetUUIDP(key->value[KEY_KEY_ID]));
+}
+
+void
+apikey_newkey_credits(const ApikeyKey *key, int64 credits)
+{
+	static ApikeyPlan plan = {
+		.query = "SELECT apikey.check_credits($2, NULL, NULL), apikey.start_credits($1, NULL, $2)",
+		.nargs = 2,
+		.types = {UUIDOID, INT8OID},
+	};
+	ApikeyPrivileges saved;
+	Datum		values[2] = {key->value[KEY_KEY_ID], Int64GetDatum(credits)};
+
+	apikey_enter(&saved, NULL);
+	SPI_connect();
+	apikey_plan_execute(&plan, values, NULL, SPI_OK_SELECT);
+	SPI_finish();
+	apikey_leave(&saved);
 }

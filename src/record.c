@@ -22,6 +22,7 @@
 #include "catalog.h"
 #include "compat.h"
 #include "crypto.h"
+#include "meter.h"
 #include "policy.h"
 #include "record.h"
 #include "settings.h"
@@ -234,5 +235,8 @@ apikey_sql_invalidate(PG_FUNCTION_ARGS)
 		CacheInvalidateRelcache(trigger->tg_relation);
 	else if (!apikey_rehashing)
 		CacheInvalidateRelcacheByRelid(apikey_relation(APIKEY_REL_KEY_CHANGE));
+	if (RelationGetRelid(trigger->tg_relation) ==
+		apikey_relation(APIKEY_REL_ACCOUNT_POLICY))
+		apikey_meters_forget_quotas();
 	PG_RETURN_POINTER(NULL);
 }

@@ -27,6 +27,8 @@ int			apikey_flush_interval = 1000;
 int			apikey_ip_source = APIKEY_IP_NONE;
 const ApikeyKeyHeaders *apikey_key_headers = NULL;
 int			apikey_limit_headers = APIKEY_LIMIT_IETF;
+int			apikey_limit_slots = 100000;
+double		apikey_node_share = 1.0;
 bool		apikey_notify = true;
 char	   *apikey_pepper_file = NULL;
 int			apikey_pre_request_mode = APIKEY_MODE_OPTIONAL;
@@ -286,6 +288,20 @@ apikey_settings_init(void)
 							&apikey_flush_interval, 1000, 10, 60 * 60 * 1000,
 							PGC_SIGHUP, GUC_UNIT_MS,
 							NULL, NULL, NULL);
+	if (process_shared_preload_libraries_in_progress)
+		DefineCustomIntVariable("apikey.limit_slots",
+								"Limits, quotas and balances that can be in use at the same time.",
+								"Shared memory for them; when it is full, keys share what is left and may be refused early.",
+								&apikey_limit_slots,
+								100000, 64, 10 * 1000 * 1000,
+								PGC_POSTMASTER, 0,
+								NULL, NULL, NULL);
+	DefineCustomRealVariable("apikey.node_share",
+							 "Share of every rate limit's maximum that this server lets pass.",
+							 "With several servers the shares should add up to 1.",
+							 &apikey_node_share, 1.0, 0.001, 1.0,
+							 PGC_SIGHUP, 0,
+							 NULL, NULL, NULL);
 	DefineCustomBoolVariable("apikey.notify",
 							 "Announce committed changes with NOTIFY on channel apikey.",
 							 NULL,

@@ -51,6 +51,8 @@ extern int	apikey_flush_interval;	/* milliseconds */
 extern int	apikey_ip_source;	/* ApikeyIpSource */
 extern const ApikeyKeyHeaders *apikey_key_headers;
 extern int	apikey_limit_headers;	/* APIKEY_LIMIT_* */
+extern int	apikey_limit_slots;	/* of shared memory */
+extern double apikey_node_share; /* of every limit's maximum */
 extern bool apikey_notify;		/* announce changes on channel apikey */
 extern char *apikey_pepper_file;	/* key ring outside the database */
 extern int	apikey_pre_request_mode;	/* ApikeyPreRequestMode */

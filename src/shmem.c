@@ -11,6 +11,7 @@
 #include "utils/timestamp.h"
 
 #include "buffer.h"
+#include "meter.h"
 #include "settings.h"
 #include "shmem.h"
 
@@ -42,6 +43,7 @@ request_shmem(void)
 		next_shmem_request();
 	RequestAddinShmemSpace(shared_size());
 	RequestNamedLWLockTranche("apikey", 3);
+	apikey_meters_request();
 }
 
 /*
@@ -83,6 +85,7 @@ start_shmem(void)
 			i * units_per_ring() * APIKEY_UNIT_SIZE;
 	if (!found)
 		initialize();
+	apikey_meters_start();
 	LWLockRelease(AddinShmemInitLock);
 
 	/* in the postmaster: what a clean stop left behind, and will again */

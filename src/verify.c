@@ -90,8 +90,25 @@ fill_key_columns(const ApikeyDecision *d, Datum *values, bool *nulls)
 static void
 fill_last_columns(const ApikeyDecision *d, Datum *values, bool *nulls)
 {
+	const ApikeyAdmission *admission = &d->admission;
+
 	for (int i = VERDICT_LIMIT_NAME; i < VERDICT_NCOLUMNS; i++)
 		nulls[i] = true;
+	if (admission->has_limit)
+	{
+		values[VERDICT_LIMIT_NAME] = CStringGetTextDatum(admission->limit_name);
+		values[VERDICT_LIMIT_MAX] = Int32GetDatum(admission->limit_max);
+		values[VERDICT_LIMIT_PER] = Int32GetDatum(admission->limit_per);
+		values[VERDICT_LIMIT_REMAINING] =
+			Int32GetDatum(admission->limit_remaining);
+		values[VERDICT_LIMIT_RESET] = Int32GetDatum(admission->limit_reset);
+		memset(nulls + VERDICT_LIMIT_NAME, false, 5 * sizeof(bool));
+	}
+	values[VERDICT_RETRY_AFTER] = Int32GetDatum(admission->retry_after);
+	nulls[VERDICT_RETRY_AFTER] = !admission->has_retry_after;
+	values[VERDICT_CREDITS_REMAINING] =
+		Int64GetDatum(admission->credits_remaining);
+	nulls[VERDICT_CREDITS_REMAINING] = !admission->has_credits;
 	if (d->is_session)
 	{
 		values[VERDICT_SESSION_ID] = d->session.value[SESSION_SESSION_ID];

@@ -120,8 +120,10 @@ BEGIN
        OR TG_OP = 'UPDATE' AND before IS NULL AND after IS NULL THEN
         RETURN NULL;            -- a dump arrives with its own audit rows
     END IF;
-    INSERT INTO apikey.audit_log (action, account, actor, object, old, new)
-        VALUES (lower(TG_OP), affected ->> 'account', apikey.clean_text(apikey.actor(), 255),
+    INSERT INTO apikey.audit_log (action, key_id, account, actor, object, old, new)
+        VALUES (lower(TG_OP), (affected ->> 'key_id')::uuid,
+                coalesce(affected ->> 'account', (SELECT k.account FROM apikey.key k WHERE k.key_id = (affected ->> 'key_id')::uuid)),
+                apikey.clean_text(apikey.actor(), 255),
                 concat_ws(' ', TG_TABLE_NAME, (SELECT string_agg(affected ->> a.name, ' ' ORDER BY a.n)
                                                FROM unnest(TG_ARGV) WITH ORDINALITY a (name, n))),
                 before, after);

@@ -33,7 +33,10 @@ CREATE FUNCTION apikey.stats_now(
     OUT flush_lag_seconds double precision,
     OUT last_flush_at timestamptz,
     OUT last_flush_error text,
-    OUT stats_reset timestamptz
+    OUT limit_slots_used bigint,
+    OUT limit_slots bigint,
+    OUT stats_reset timestamptz,
+    OUT limit_overflows bigint
 )
     LANGUAGE C VOLATILE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'apikey_sql_stats_now';
 COMMENT ON FUNCTION apikey.stats_now() IS 'Behind the view apikey.stats';
@@ -49,7 +52,7 @@ COMMENT ON FUNCTION apikey.guesses_now() IS 'Behind the view apikey.guesses';
 CREATE VIEW apikey.stats AS
     SELECT s.verifications, s.refusals, s.cache_hits, s.cache_misses, s.events_buffered, s.events_flushed,
            s.events_lost, s.flush_lag_seconds, s.last_flush_at, s.last_flush_error,
-           0::bigint AS limit_slots_used, 0::bigint AS limit_slots, s.stats_reset
+           s.limit_slots_used, s.limit_slots, s.stats_reset, s.limit_overflows
     FROM apikey.stats_now() s;
 COMMENT ON VIEW apikey.stats IS 'Counters of this server since its start or reset_stats()';
 

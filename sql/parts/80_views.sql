@@ -29,8 +29,8 @@ CREATE VIEW apikey.keys WITH (security_barrier) AS
            k.rotated_to,
            k.disabled_at,
            k.disabled_by,
-           NULL::bigint AS credits_remaining
-    FROM apikey.key k;
+           CASE WHEN c.epoch IS NOT NULL THEN apikey.credit_balance(c) END AS credits_remaining
+    FROM apikey.key k LEFT JOIN apikey.credit c ON c.lineage = coalesce(k.lineage, k.key_id);
 COMMENT ON VIEW apikey.keys IS 'All keys, live and ended, without anything secret';
 
 CREATE FUNCTION apikey.list_keys(account text, actor text DEFAULT NULL) RETURNS SETOF apikey.keys

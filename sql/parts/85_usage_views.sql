@@ -59,14 +59,17 @@ CREATE VIEW apikey.key_usage WITH (security_barrier) AS
              WHERE u.key_id = k.key_id AND u.day > this.today - 30 AND u.day <= this.today) d;
 COMMENT ON VIEW apikey.key_usage IS 'Use of every key in the last 24 UTC hours, and 7 and 30 UTC days, the current one included';
 
+CREATE FUNCTION apikey.requests_today(account text) RETURNS bigint
+    LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'apikey_sql_requests_today';
+COMMENT ON FUNCTION apikey.requests_today(text) IS 'Calls of an account that passed this UTC day, unflushed ones included';
+
 CREATE VIEW apikey.account_usage WITH (security_barrier) AS
     SELECT a.account,
            (SELECT count(*) FROM apikey.key k
             WHERE k.account = a.account AND k.revoked_at IS NULL AND k.rotated_to IS NULL
               AND (k.expires_at IS NULL OR k.expires_at > clock_timestamp())) AS active_keys,
            coalesce(own.max_keys, def.max_keys) AS max_keys,
-           (SELECT coalesce(sum(u.requests - u.refused), 0)::bigint FROM apikey.usage_day u
-            WHERE u.account = a.account AND u.day = (now() AT TIME ZONE 'UTC')::date) AS requests_today,
+           apikey.requests_today(a.account) AS requests_today,
            coalesce(own.max_requests_per_day, def.max_requests_per_day) AS max_requests_per_day,
            CASE WHEN EXISTS (SELECT FROM apikey.scope)
                 THEN ARRAY(SELECT s.scope FROM apikey.scope s
@@ -75,12 +78,13 @@ CREATE VIEW apikey.account_usage WITH (security_barrier) AS
                                              WHERE NOT off.enabled AND apikey.covers(off.scope::apikey.scopes, s.scope))
                            ORDER BY s.scope COLLATE "C")
                 ELSE coalesce(own.allowed_scopes, def.allowed_scopes)::text[] END AS available_scopes,
-           NULL::bigint AS credits_remaining
+           CASE WHEN c.epoch IS NOT NULL THEN apikey.credit_balance(c) END AS credits_remaining
     FROM (SELECT k.account FROM apikey.key k
           UNION
           SELECT p.account FROM apikey.account_policy p WHERE p.account <> '*') a
          CROSS JOIN apikey.account_policy def
          LEFT JOIN apikey.account_policy own ON own.account = a.account
+         LEFT JOIN apikey.credit c ON c.account = a.account
     WHERE def.account = '*';
 COMMENT ON VIEW apikey.account_usage IS 'What each account uses of what it may: keys, requests of the UTC day, credits; and the scopes its keys may be given';
 

@@ -25,21 +25,24 @@ DECLARE
     ];
     issuer CONSTANT text[] := ARRAY[
         'issue', 'rotate', 'alter_key', 'disable', 'enable', 'revoke', 'revoke_account', 'list_keys',
-        'find_keys', 'revoke_leaked', 'scan_pattern'
+        'find_keys', 'revoke_leaked', 'scan_pattern',
+        'set_limit', 'set_credits', 'add_credits', 'set_account_credits', 'add_account_credits'
     ];
     auditor CONSTANT text[] := ARRAY[
         'usage_report', 'cardinality', 'sketch_agg', 'sketch_union', 'sketch_union_agg',
         'stats_now', 'code_counts', 'guesses_now',
-        'unlisted_scopes'
+        'unlisted_scopes',
+        'limits_now', 'credit_balance', 'requests_today'
     ];
     admin CONSTANT text[] := ARRAY[
         'purge', 'flush_usage', 'reset_stats',
         'add_pepper', 'set_current_pepper', 'retire_pepper',
         'rotate_signing_key',
+        'reset_limit',
         'grant_access', 'revoke_access'
     ];
-    policy CONSTANT text[] := '{kind,account_policy,scope,member,capability}';
-    views CONSTANT text[] := '{keys,sessions,audit_log,keys_to_rotate,policy_violations,pepper_status,usage_hourly,usage_daily,key_usage,account_usage,recent_errors,stats,stats_by_code,guesses}';
+    policy CONSTANT text[] := '{kind,account_policy,scope,member,capability,rate_limit}';
+    views CONSTANT text[] := '{keys,sessions,audit_log,keys_to_rotate,policy_violations,pepper_status,usage_hourly,usage_daily,key_usage,account_usage,recent_errors,stats,stats_by_code,guesses,limits}';
 BEGIN
     readable := '{}';
     writable := '{}';
@@ -154,6 +157,10 @@ GRANT EXECUTE ON FUNCTION apikey.jwks() TO PUBLIC;
 GRANT SELECT ON apikey.stats, apikey.stats_by_code, apikey.guesses TO pg_monitor;
 GRANT EXECUTE ON FUNCTION apikey.stats_now(), apikey.code_counts(), apikey.guesses_now() TO pg_monitor;
 
+-- Views with figures that are not in the tables, for whoever reads all data.
+GRANT EXECUTE ON FUNCTION apikey.limits_now(uuid, uuid, text, text), apikey.credit_balance(apikey.credit), apikey.requests_today(text)
+    TO pg_read_all_data;
+
 -- Content that pg_dump takes along (apikey.installation and apikey.flush_state are
 -- left out on purpose).  Partitioned tables hold nothing themselves; of their
 -- partitions only the default ones are members.
@@ -168,6 +175,9 @@ SELECT pg_catalog.pg_extension_config_dump('apikey.key', '');
 SELECT pg_catalog.pg_extension_config_dump('apikey.signing_key', '');
 SELECT pg_catalog.pg_extension_config_dump('apikey.session', '');
 SELECT pg_catalog.pg_extension_config_dump('apikey.session_use', '');
+SELECT pg_catalog.pg_extension_config_dump('apikey.rate_limit', '');
+SELECT pg_catalog.pg_extension_config_dump('apikey.credit', '');
+SELECT pg_catalog.pg_extension_config_dump('apikey.credit_spent', '');
 SELECT pg_catalog.pg_extension_config_dump('apikey.audit_log', '');
 SELECT pg_catalog.pg_extension_config_dump('apikey.usage_hour_default', '');
 SELECT pg_catalog.pg_extension_config_dump('apikey.usage_day_default', '');

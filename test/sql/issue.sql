@@ -123,7 +123,7 @@ SELECT pg_temp.fails($$SELECT apikey.issue('issue-kind', 'kind')$$) AS disabled_
 ROLLBACK;
 
 \echo == Not yet, and not here
-SELECT pg_temp.fails($$SELECT apikey.issue('issue-1', 'credits', credits => 5)$$) AS credits;
+SELECT pg_temp.fails($$SELECT apikey.issue('issue-1', 'credits', credits => -5)$$) AS credits;
 BEGIN READ ONLY;
 SELECT apikey.issue('issue-1', 'read only');
 ROLLBACK;
