@@ -81,6 +81,7 @@ SQL_PARTS = \
 	57_rate_limit \
 	58_credit \
 	60_manage \
+	62_import \
 	65_limits \
 	66_sessions \
 	70_verify \

@@ -71,6 +71,7 @@ typedef struct ApikeyEventPass
 typedef struct ApikeyRehash
 {
 	int32		pepper_id;
+	int32		algorithm;		/* of the digest, as in apikey.key */
 	unsigned char digest[APIKEY_DIGEST_LEN];
 } ApikeyRehash;
 

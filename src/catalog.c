@@ -51,6 +51,12 @@ static const char *const relation_names[APIKEY_NRELATIONS] = {
 	[APIKEY_REL_ACCOUNT_POLICY_PKEY] = "account_policy_pkey",
 	[APIKEY_REL_PEPPER] = "pepper",
 	[APIKEY_REL_SECRET] = "secret",
+	[APIKEY_REL_IMPORT_SECRET] = "import_secret",
+	[APIKEY_REL_IMPORT_SCHEME] = "import_scheme",
+	[APIKEY_REL_IMPORTED] = "imported",
+	[APIKEY_REL_IMPORTED_PKEY] = "imported_pkey",
+	[APIKEY_REL_IMPORTED_FINGERPRINT] = "imported_fingerprint",
+	[APIKEY_REL_KEY_USE] = "key_use",
 	[APIKEY_REL_MEMBER] = "member",
 	[APIKEY_REL_MEMBER_PKEY] = "member_pkey",
 	[APIKEY_REL_CAPABILITY] = "capability",
@@ -84,6 +90,7 @@ static uint64 key_generation = 1;
 static uint64 signing_generation = 1;
 static uint64 limit_generation = 1;
 static uint64 credit_generation = 1;
+static uint64 import_generation = 1;
 
 /*
  * An invalidation message arrived for a relation, or (InvalidOid) for all.
@@ -101,6 +108,7 @@ relation_changed(Datum arg, Oid relid)
 		signing_generation++;
 		limit_generation++;
 		credit_generation++;
+		import_generation++;
 		return;
 	}
 	for (int i = 0; i < APIKEY_NRELATIONS; i++)
@@ -123,6 +131,9 @@ relation_changed(Datum arg, Oid relid)
 			limit_generation++;
 		else if (i == APIKEY_REL_CREDIT)
 			credit_generation++;
+		else if (i == APIKEY_REL_IMPORT_SECRET ||
+				 i == APIKEY_REL_IMPORT_SCHEME)
+			import_generation++;
 		else if (i == APIKEY_REL_KIND || i == APIKEY_REL_SCOPE ||
 				 i == APIKEY_REL_ACCOUNT_POLICY)
 			policy_generation++;
@@ -177,6 +188,12 @@ apikey_credit_generation(void)
 	return credit_generation;
 }
 
+uint64
+apikey_import_generation(void)
+{
+	return import_generation;
+}
+
 /*
  * Look all numbers up.  A change of number is a change of content as well.
  */
@@ -216,6 +233,7 @@ learn_numbers(void)
 		signing_generation++;
 		limit_generation++;
 		credit_generation++;
+		import_generation++;
 	}
 	memcpy(relation_oids, relations, sizeof(relations));
 	memcpy(type_oids, types, sizeof(types));

@@ -29,6 +29,12 @@ typedef enum ApikeyRelation
 	APIKEY_REL_ACCOUNT_POLICY_PKEY, /* index on (account) */
 	APIKEY_REL_PEPPER,
 	APIKEY_REL_SECRET,
+	APIKEY_REL_IMPORT_SECRET,
+	APIKEY_REL_IMPORT_SCHEME,
+	APIKEY_REL_IMPORTED,
+	APIKEY_REL_IMPORTED_PKEY,	/* index on (key_id) */
+	APIKEY_REL_IMPORTED_FINGERPRINT,	/* index on (fingerprint) */
+	APIKEY_REL_KEY_USE,
 	APIKEY_REL_MEMBER,
 	APIKEY_REL_MEMBER_PKEY,		/* index on (account, subject) */
 	APIKEY_REL_CAPABILITY,
@@ -68,15 +74,17 @@ extern TupleDesc apikey_type_desc(ApikeyType which);
 
 /*
  * Grow when a policy table (kind, scope, account_policy), the pepper table,
- * the table of fixed secrets, that of signing keys, or a row of the key table
- * changed.  Read before taking the snapshot with which a cache is filled; a
- * cache filled under an older generation is stale.
+ * the table of fixed secrets, that of signing keys, what says how imported
+ * keys are hashed, or a row of the key table changed.  Read before taking the
+ * snapshot with which a cache is filled; a cache filled under an older
+ * generation is stale.
  */
 extern uint64 apikey_policy_generation(void);
 extern uint64 apikey_pepper_generation(void);
 extern uint64 apikey_secret_generation(void);
 extern uint64 apikey_key_generation(void);
 extern uint64 apikey_signing_generation(void);
+extern uint64 apikey_import_generation(void);
 
 /* The same for the tables rate_limit and credit. */
 extern uint64 apikey_limit_generation(void);

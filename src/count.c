@@ -131,8 +131,9 @@ apikey_event_append_request(ApikeyEvent *event, size_t *len,
 }
 
 /*
- * A key that is still stored under an older pepper: now that its text is
- * here, have the worker store it under the current one.
+ * A key that is still stored under an older pepper, or as it was imported:
+ * now that its text is here, have the worker store its own digest under the
+ * current pepper.
  */
 static void
 move_to_current_pepper(const ApikeyDecision *d)
@@ -145,15 +146,16 @@ move_to_current_pepper(const ApikeyDecision *d)
 
 	if (peppers->count == 0 || !current->is_current ||
 		current->secret == NULL || RecoveryInProgress() ||
-		current->id == DatumGetInt32(d->key.value[KEY_PEPPER_ID]))
+		(current->id == DatumGetInt32(d->key.value[KEY_PEPPER_ID]) &&
+		 d->hashed.algorithm == DatumGetInt16(d->key.value[KEY_ALGORITHM])))
 		return;
 	memset(&event.head, 0, sizeof(event.head));
 	event.head.flags = APIKEY_EVENT_REHASH;
 	event.head.key_id = *DatumGetUUIDP(d->key.value[KEY_KEY_ID]);
 	event.head.at = d->now;
 	rehash.pepper_id = current->id;
-	apikey_digest(rehash.digest, d->request->key.data, d->request->key.len,
-				  current->secret);
+	rehash.algorithm = d->hashed.algorithm;
+	apikey_hashed_digest(rehash.digest, &d->hashed, current->secret);
 	(void) apikey_event_append(&event, &len, (const char *) &rehash,
 							   sizeof(rehash), sizeof(rehash));
 	(void) apikey_buffer_put(&event, len);

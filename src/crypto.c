@@ -7,6 +7,8 @@
  */
 #include "crypto.h"
 
+#include <string.h>
+
 #include <sodium.h>
 
 bool
@@ -29,6 +31,23 @@ apikey_digest(unsigned char digest[APIKEY_DIGEST_LEN],
 	(void) crypto_generichash(digest, APIKEY_DIGEST_LEN,
 							  (const unsigned char *) text, len,
 							  pepper, APIKEY_PEPPER_LEN);
+}
+
+void
+apikey_digest_for(unsigned char digest[APIKEY_DIGEST_LEN],
+				  const char *purpose, const void *data, size_t len,
+				  const unsigned char pepper[APIKEY_PEPPER_LEN])
+{
+	crypto_generichash_state state;
+
+	(void) crypto_generichash_init(&state, pepper, APIKEY_PEPPER_LEN,
+								   APIKEY_DIGEST_LEN);
+	/* the terminating NUL is part of it: no key text contains one */
+	(void) crypto_generichash_update(&state, (const unsigned char *) purpose,
+									 strlen(purpose) + 1);
+	(void) crypto_generichash_update(&state, data, len);
+	(void) crypto_generichash_final(&state, digest, APIKEY_DIGEST_LEN);
+	sodium_memzero(&state, sizeof(state));
 }
 
 void
@@ -90,6 +109,33 @@ apikey_hmac_sha256(unsigned char mac[APIKEY_MAC_LEN], const void *data,
 	(void) crypto_auth_hmacsha256_update(&state, data, len);
 	(void) crypto_auth_hmacsha256_final(&state, mac);
 	sodium_memzero(&state, sizeof(state));
+}
+
+void
+apikey_sha256(unsigned char hash[APIKEY_SHA256_LEN],
+			  const void *data, size_t len)
+{
+	(void) crypto_hash_sha256(hash, data, len);
+}
+
+void
+apikey_sha512(unsigned char hash[APIKEY_SHA512_LEN],
+			  const void *data, size_t len)
+{
+	(void) crypto_hash_sha512(hash, data, len);
+}
+
+void
+apikey_blake2b(unsigned char *hash, size_t hash_len,
+			   const void *data, size_t len)
+{
+	(void) crypto_generichash(hash, hash_len, data, len, NULL, 0);
+}
+
+bool
+apikey_argon2_verify(const char *string, const char *text, size_t len)
+{
+	return crypto_pwhash_str_verify(string, text, len) == 0;
 }
 
 bool

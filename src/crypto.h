@@ -30,6 +30,15 @@ extern void apikey_digest(unsigned char digest[APIKEY_DIGEST_LEN],
 						  const char *text, size_t len,
 						  const unsigned char pepper[APIKEY_PEPPER_LEN]);
 
+/*
+ * The same of something else than a key text: of data for a stated purpose,
+ * of which no digest is ever that of a key text or of another purpose.
+ */
+extern void apikey_digest_for(unsigned char digest[APIKEY_DIGEST_LEN],
+							  const char *purpose,
+							  const void *data, size_t len,
+							  const unsigned char pepper[APIKEY_PEPPER_LEN]);
+
 /* A pepper's fingerprint: recognises it, tells nothing about it. */
 extern void apikey_fingerprint(unsigned char fingerprint[APIKEY_DIGEST_LEN],
 							   const unsigned char pepper[APIKEY_PEPPER_LEN]);
@@ -59,6 +68,27 @@ extern bool apikey_sign_check(const unsigned char signature[APIKEY_SIGNATURE_LEN
 extern void apikey_hmac_sha256(unsigned char mac[APIKEY_MAC_LEN],
 							   const void *data, size_t len,
 							   const void *key, size_t key_len);
+
+/*
+ * Hashes that other systems store of their keys.  BLAKE2b is the one without
+ * a key, of hash_len bytes.
+ */
+#define APIKEY_SHA256_LEN	32
+#define APIKEY_SHA512_LEN	64
+
+extern void apikey_sha256(unsigned char hash[APIKEY_SHA256_LEN],
+						  const void *data, size_t len);
+extern void apikey_sha512(unsigned char hash[APIKEY_SHA512_LEN],
+						  const void *data, size_t len);
+extern void apikey_blake2b(unsigned char *hash, size_t hash_len,
+						   const void *data, size_t len);
+
+/*
+ * Does the text belong to this Argon2 string ("$argon2id$...")?  Takes the
+ * time and the memory that the string says.
+ */
+extern bool apikey_argon2_verify(const char *string,
+								 const char *text, size_t len);
 
 /* Equal? In constant time. */
 extern bool apikey_equal(const void *a, const void *b, size_t len);

@@ -357,6 +357,27 @@ decide_before_session(ApikeyDecision *d, ApikeyTrace *trace)
 }
 
 /*
+ * Find the key, also among those that were imported, if there are any.
+ */
+static ApikeyFind
+find_key(ApikeyDecision *d, bool any_text)
+{
+	const ApikeyText *text = &d->request->key;
+	ApikeyFind	found = apikey_find(text->data, text->len, &d->key);
+	ApikeyFind	imported;
+
+	d->hashed.data = text->data;
+	d->hashed.len = text->len;
+	d->hashed.algorithm = APIKEY_ALGORITHM_BLAKE2B;
+	if (found == APIKEY_FOUND || !any_text)
+		return found;
+	imported = apikey_import_find(text->data, text->len,
+								  d->request->ip_known ? &d->request->ip : NULL,
+								  &d->key, &d->hashed);
+	return imported == APIKEY_UNKNOWN ? found : imported;
+}
+
+/*
  * Recognise the key.  True if that already decides.
  */
 static bool
@@ -367,6 +388,8 @@ decide_before_key(ApikeyDecision *d, ApikeyTrace *trace)
 	const ApikeyFormat *formats;
 	int			nkinds = apikey_policy_kinds(d->policy, &kinds, &formats);
 	bool		well_formed = false;
+	bool		any_text;
+	ApikeyJwt	jwt;
 	ApikeyFind	found;
 
 	if (text->data == NULL || (text->len == 0 && !text->too_long))
@@ -376,18 +399,23 @@ decide_before_key(ApikeyDecision *d, ApikeyTrace *trace)
 
 	for (int i = 0; i < nkinds && !well_formed && !text->too_long; i++)
 		well_formed = apikey_token_matches(&formats[i], text->data, text->len);
-	if (!well_formed)
+	any_text = !text->too_long && text->len <= APIKEY_TOKEN_MAX &&
+		apikey_imports_exist();
+	found = well_formed || any_text ? find_key(d, any_text) : APIKEY_UNKNOWN;
+	if (!well_formed && found != APIKEY_FOUND &&
+		(!any_text || apikey_jwt_split(text->data, text->len, &jwt)))
 		return decide_before_session(d, trace);
-	(void) step_ends(d, trace, "key well-formed", APIKEY_VALID, NULL);
-
-	found = apikey_find(text->data, text->len, &d->key);
+	(void) step_ends(d, trace, "key well-formed", APIKEY_VALID,
+					 well_formed ? NULL :
+					 "no kind has such keys, but keys were imported");
 	return step_ends(d, trace, "key known",
 					 found == APIKEY_FOUND ? APIKEY_VALID :
-					 found == APIKEY_CANNOT_TELL ? APIKEY_UNAVAILABLE :
-					 APIKEY_KEY_INVALID,
+					 found == APIKEY_UNKNOWN ? APIKEY_KEY_INVALID :
+					 APIKEY_UNAVAILABLE,
 					 found == APIKEY_FOUND ? NULL :
-					 found == APIKEY_CANNOT_TELL ?
-					 "a pepper of stored keys is missing" : "no such key");
+					 found == APIKEY_CANNOT_TELL ? "a pepper of stored keys is missing" :
+					 found == APIKEY_TOO_BUSY ? "its slow hash cannot be tried just now" :
+					 "no such key");
 }
 
 /*

@@ -11,6 +11,7 @@
 
 #include "admit.h"
 #include "codes.h"
+#include "imported.h"
 #include "keystore.h"
 #include "policy.h"
 #include "request.h"
@@ -26,6 +27,7 @@ typedef struct ApikeyDecision
 	ApikeyKey	key;			/* of a session: narrowed to what that may do */
 	bool		is_session;
 	ApikeySession session;		/* if it is one */
+	ApikeyHashed hashed;		/* what its own digest is of */
 	const ApikeyKind *kind;		/* NULL if its row is gone */
 	const ApikeyAccount *account;
 	ApikeyGrants grants;

@@ -206,46 +206,56 @@ apply_spent(Batch *batch)
 }
 
 /*
- * Store keys under the current pepper.  Those that somebody is changing just
- * now have to wait for their next use.
+ * Hand the digests of keys under the current pepper to apikey.apply_rehashes().
  */
 static void
 apply_rehashes(Batch *batch)
 {
 	static ApikeyPlan plan = {
-		.query = "UPDATE apikey.key k SET pepper_id = $2, lookup = $3, digest = $4"
-		" FROM (SELECT key_id FROM apikey.key WHERE key_id = $1 AND pepper_id <> $2"
-		" AND EXISTS (SELECT FROM apikey.pepper WHERE pepper_id = $2 AND is_current)"
-		" FOR UPDATE SKIP LOCKED) u WHERE k.key_id = u.key_id",
-		.nargs = 4,
-		.types = {UUIDOID, INT4OID, INT8OID, BYTEAOID},
+		.query = "SELECT apikey.apply_rehashes($1, $2, $3, $4, $5)",
+		.nargs = 5,
+		.types = {UUIDARRAYOID, INT4ARRAYOID, INT4ARRAYOID, INT8ARRAYOID,
+		BYTEAARRAYOID},
 	};
+	int			count = hash_get_num_entries(batch->rehash);
+	Datum	   *column[5];
+	Datum		values[5];
 	HASH_SEQ_STATUS status;
 	Rehash	   *rehash;
+	int			i = 0;
 
+	if (count == 0)
+		return;
+	for (int j = 0; j < 5; j++)
+		column[j] = palloc_extended(count * sizeof(Datum), MCXT_ALLOC_HUGE);
 	hash_seq_init(&status, batch->rehash);
 	while ((rehash = hash_seq_search(&status)) != NULL)
 	{
-		Datum		values[4];
 		bytea	   *digest = palloc(VARHDRSZ + APIKEY_DIGEST_LEN);
 
 		SET_VARSIZE(digest, VARHDRSZ + APIKEY_DIGEST_LEN);
 		memcpy(VARDATA(digest), rehash->to.digest, APIKEY_DIGEST_LEN);
-		values[0] = UUIDPGetDatum(&rehash->key_id);
-		values[1] = Int32GetDatum(rehash->to.pepper_id);
-		values[2] = Int64GetDatum(apikey_lookup_of(rehash->to.digest));
-		values[3] = PointerGetDatum(digest);
-		apikey_rehashing = true;
-		PG_TRY();
-		{
-			apikey_plan_execute(&plan, values, NULL, SPI_OK_UPDATE);
-		}
-		PG_FINALLY();
-		{
-			apikey_rehashing = false;
-		}
-		PG_END_TRY();
+		column[0][i] = UUIDPGetDatum(&rehash->key_id);
+		column[1][i] = Int32GetDatum(rehash->to.pepper_id);
+		column[2][i] = Int32GetDatum(rehash->to.algorithm);
+		column[3][i] = Int64GetDatum(apikey_lookup_of(rehash->to.digest));
+		column[4][i++] = PointerGetDatum(digest);
 	}
+	values[0] = make_array(column[0], NULL, count, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR);
+	values[1] = make_array(column[1], NULL, count, INT4OID, 4, true, TYPALIGN_INT);
+	values[2] = make_array(column[2], NULL, count, INT4OID, 4, true, TYPALIGN_INT);
+	values[3] = make_array(column[3], NULL, count, INT8OID, 8, true, TYPALIGN_DOUBLE);
+	values[4] = make_array(column[4], NULL, count, BYTEAOID, -1, false, TYPALIGN_INT);
+	apikey_rehashing = true;
+	PG_TRY();
+	{
+		apikey_plan_execute(&plan, values, NULL, SPI_OK_SELECT);
+	}
+	PG_FINALLY();
+	{
+		apikey_rehashing = false;
+	}
+	PG_END_TRY();
 }
 
 /*

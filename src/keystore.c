@@ -38,7 +38,10 @@ typedef struct KeySearch
 {
 	unsigned char digest[APIKEY_DIGEST_LEN];
 	int32		pepper_id;
-	HeapTuple	found;
+	int16		algorithm;
+	int			max;
+	int			count;
+	HeapTuple	found[APIKEY_FIND_STORED_MAX];
 } KeySearch;
 
 /* A row that was kept, to be compared with the one in its place */
@@ -69,7 +72,7 @@ compare_row(TupleTableSlot *slot, void *arg)
 
 	slot_getsomeattrs(slot, KEY_DIGEST);
 	if (DatumGetInt32(slot->tts_values[KEY_PEPPER_ID - 1]) != search->pepper_id ||
-		DatumGetInt16(slot->tts_values[KEY_ALGORITHM - 1]) != APIKEY_ALGORITHM_BLAKE2B)
+		DatumGetInt16(slot->tts_values[KEY_ALGORITHM - 1]) != search->algorithm)
 		return true;
 	digest = (bytea *) DatumGetPointer(slot_getattr(slot, KEY_DIGEST, &isnull));
 	if (VARATT_IS_EXTENDED(digest) && !VARATT_IS_SHORT(digest))
@@ -77,8 +80,8 @@ compare_row(TupleTableSlot *slot, void *arg)
 	if (VARSIZE_ANY_EXHDR(digest) != APIKEY_DIGEST_LEN ||
 		!apikey_equal(VARDATA_ANY(digest), search->digest, APIKEY_DIGEST_LEN))
 		return true;
-	search->found = ExecCopySlotHeapTuple(slot);
-	return false;
+	search->found[search->count++] = ExecCopySlotHeapTuple(slot);
+	return search->count < search->max;
 }
 
 static void
@@ -323,15 +326,14 @@ find_stored(Relation rel, KeySearch *search, bool may_keep, ApikeyKey *key)
 	uint64		generation = apikey_key_generation();
 	ApikeyCachedKey *cached = NULL;
 
-	search->found = NULL;
 	search_by_digest(rel, search);
-	if (search->found == NULL)
+	if (search->count == 0)
 		return false;
-	decode_row(search->found, desc, key);
+	decode_row(search->found[0], desc, key);
 
 	/* no message tells us when this transaction's own row is undone */
 	if (may_keep && apikey_relation_is_coherent(rel) &&
-		!TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(search->found->t_data)))
+		!TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(search->found[0]->t_data)))
 		cached = apikey_keycache_add(key, desc, search->digest, generation);
 	if (cached != NULL)
 		*key = *apikey_keycache_key(cached);
@@ -348,7 +350,11 @@ apikey_find(const char *text, size_t len, ApikeyKey *key)
 	for (int i = 0; i < peppers->count && result == APIKEY_UNKNOWN; i++)
 	{
 		bool		may_keep = pepper_lasts(peppers, i);
-		KeySearch	search = {.pepper_id = peppers->pepper[i].id};
+		KeySearch	search = {
+			.pepper_id = peppers->pepper[i].id,
+			.algorithm = APIKEY_ALGORITHM_BLAKE2B,
+			.max = 1,
+		};
 		ApikeyCachedKey *cached = NULL;
 
 		if (peppers->pepper[i].secret == NULL)
@@ -379,6 +385,27 @@ apikey_find(const char *text, size_t len, ApikeyKey *key)
 	if (rel != NULL)
 		table_close(rel, AccessShareLock);
 	return result;
+}
+
+int
+apikey_find_stored(const unsigned char digest[APIKEY_DIGEST_LEN],
+				   int32 pepper_id, int16 algorithm,
+				   ApikeyKey *keys, int max)
+{
+	Relation	rel = table_open(apikey_relation(APIKEY_REL_KEY),
+								 AccessShareLock);
+	KeySearch	search = {
+		.pepper_id = pepper_id,
+		.algorithm = algorithm,
+		.max = Min(max, APIKEY_FIND_STORED_MAX),
+	};
+
+	memcpy(search.digest, digest, APIKEY_DIGEST_LEN);
+	search_by_digest(rel, &search);
+	for (int i = 0; i < search.count; i++)
+		decode_row(search.found[i], RelationGetDescr(rel), &keys[i]);
+	table_close(rel, AccessShareLock);
+	return search.count;
 }
 
 static bool

@@ -18,8 +18,15 @@
 #include "pepper.h"
 #include "scope.h"
 
-/* What apikey.key.algorithm says; anything else verifies nothing */
-#define APIKEY_ALGORITHM_BLAKE2B	1
+/*
+ * What apikey.key.algorithm says the digest is of; anything else verifies
+ * nothing.  All but the first are of imported keys (imported.c), and the last
+ * two until their first use.
+ */
+#define APIKEY_ALGORITHM_BLAKE2B	1	/* the key text */
+#define APIKEY_ALGORITHM_PART		2	/* the part of it that was hashed */
+#define APIKEY_ALGORITHM_HASH		3	/* the hash that was imported */
+#define APIKEY_ALGORITHM_LOOKUP		4	/* what stands before a salted hash */
 
 /* Columns, as 40_keys.sql creates them */
 typedef enum ApikeyKeyColumn
@@ -79,7 +86,8 @@ typedef enum ApikeyFind
 {
 	APIKEY_FOUND,
 	APIKEY_UNKNOWN,
-	APIKEY_CANNOT_TELL			/* stored keys need a pepper that is missing */
+	APIKEY_CANNOT_TELL,			/* stored keys need a pepper that is missing */
+	APIKEY_TOO_BUSY				/* a slow hash could not be tried just now */
 } ApikeyFind;
 
 /*
@@ -93,6 +101,15 @@ extern ApikeyFind apikey_find(const char *text, size_t len, ApikeyKey *key);
  * is no reason to fail.
  */
 extern void apikey_key_deform(HeapTuple tuple, TupleDesc desc, ApikeyKey *key);
+#define APIKEY_FIND_STORED_MAX	8
+
+/*
+ * Find up to max keys stored under this digest, pepper and algorithm, in the
+ * same way.  Returns how many.
+ */
+extern int	apikey_find_stored(const unsigned char digest[APIKEY_DIGEST_LEN],
+							   int32 pepper_id, int16 algorithm,
+							   ApikeyKey *keys, int max);
 
 /* The same by key_id: false if there is none. */
 extern bool apikey_find_by_id(const pg_uuid_t *key_id, ApikeyKey *key);

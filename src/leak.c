@@ -125,6 +125,7 @@ search_part(Search *search, size_t start, size_t limit)
 				start = pos + found_len;
 				break;
 			case APIKEY_CANNOT_TELL:
+			case APIKEY_TOO_BUSY:
 				search->incomplete = true;
 				break;
 			case APIKEY_UNKNOWN:

@@ -62,6 +62,10 @@ initialize(void)
 	apikey_shared->stats_reset = GetCurrentTimestamp();
 	for (int i = 0; i < APIKEY_DATABASES_MAX; i++)
 		pg_atomic_init_u64(&apikey_shared->database[i].pending, 0);
+	SpinLockInit(&apikey_shared->slow.mutex);
+	ConditionVariableInit(&apikey_shared->slow.turn_ended);
+	apikey_random(apikey_shared->slow.secret,
+				  sizeof(apikey_shared->slow.secret));
 	for (int i = 0; i < APIKEY_RINGS; i++)
 	{
 		SpinLockInit(&apikey_shared->ring[i].mutex);

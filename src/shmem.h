@@ -9,6 +9,7 @@
  *	   rings, exclusive to move their tails; only workers take it, and memory
  *	   may be allocated under it.
  *	3. ApikeyRing.mutex (spinlock): head and tail of that ring.
+ *	   ApikeySlow.mutex (spinlock): the trying of slow hashes.
  * Nothing is allocated, raised or waited for while one is held.  Atomic
  * members need no lock.
  */
@@ -19,16 +20,19 @@
 
 #include "datatype/timestamp.h"
 #include "port/atomics.h"
+#include "storage/condition_variable.h"
 #include "storage/latch.h"
 #include "storage/lwlock.h"
 #include "storage/s_lock.h"
 
 #include "codes.h"
+#include "crypto.h"
 #include "heavy.h"
 
 #define APIKEY_RINGS			8
 #define APIKEY_UNIT_SIZE		64	/* of a ring; an event has 1 to 6 */
 #define APIKEY_DATABASES_MAX	128
+#define APIKEY_SLOW_SLOTS		256
 #define APIKEY_FLUSH_ERROR_MAX	256
 
 /*
@@ -88,6 +92,25 @@ typedef struct ApikeyDatabase
 	pg_atomic_uint64 pending;	/* events buffered */
 } ApikeyDatabase;
 
+/* Wrong texts for one key from one address, since the last right one */
+typedef struct ApikeySlowSlot
+{
+	uint64		source;			/* keyed hash of both */
+	uint64		text;			/* keyed hash of the last wrong one */
+	TimestampTz pause_until;
+	uint32		failures;
+} ApikeySlowSlot;
+
+/* The trying of slow hashes (slowhash.c) */
+typedef struct ApikeySlow
+{
+	slock_t		mutex;
+	int			running;		/* under mutex, as the slots */
+	ConditionVariable turn_ended;
+	unsigned char secret[APIKEY_SHORT_KEY_LEN]; /* fixed since the start */
+	ApikeySlowSlot slot[APIKEY_SLOW_SLOTS];
+} ApikeySlow;
+
 typedef struct ApikeyShared
 {
 	LWLock	   *lock;
@@ -110,6 +133,8 @@ typedef struct ApikeyShared
 
 	/* under guess_lock: who presents unknown keys */
 	ApikeyHeavy guess[APIKEY_HEAVY_MAX];
+
+	ApikeySlow	slow;
 
 	ApikeyRing	ring[APIKEY_RINGS];
 } ApikeyShared;

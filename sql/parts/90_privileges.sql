@@ -10,6 +10,8 @@ ALTER TABLE apikey.pepper ENABLE ROW LEVEL SECURITY;
 ALTER TABLE apikey.secret ENABLE ROW LEVEL SECURITY;
 ALTER TABLE apikey.key ENABLE ROW LEVEL SECURITY;
 ALTER TABLE apikey.signing_key ENABLE ROW LEVEL SECURITY;
+ALTER TABLE apikey.imported ENABLE ROW LEVEL SECURITY;
+ALTER TABLE apikey.import_secret ENABLE ROW LEVEL SECURITY;
 
 -- The names behind each level; functions are granted with all their overloads.
 CREATE FUNCTION apikey.access_level(level text, OUT functions text[], OUT readable text[], OUT writable text[])
@@ -26,7 +28,8 @@ DECLARE
     issuer CONSTANT text[] := ARRAY[
         'issue', 'rotate', 'alter_key', 'disable', 'enable', 'revoke', 'revoke_account', 'list_keys',
         'find_keys', 'revoke_leaked', 'scan_pattern',
-        'set_limit', 'set_credits', 'add_credits', 'set_account_credits', 'add_account_credits'
+        'set_limit', 'set_credits', 'add_credits', 'set_account_credits', 'add_account_credits',
+        'import_key', 'import_check'
     ];
     auditor CONSTANT text[] := ARRAY[
         'usage_report', 'cardinality', 'sketch_agg', 'sketch_union', 'sketch_union_agg',
@@ -178,6 +181,9 @@ SELECT pg_catalog.pg_extension_config_dump('apikey.session_use', '');
 SELECT pg_catalog.pg_extension_config_dump('apikey.rate_limit', '');
 SELECT pg_catalog.pg_extension_config_dump('apikey.credit', '');
 SELECT pg_catalog.pg_extension_config_dump('apikey.credit_spent', '');
+SELECT pg_catalog.pg_extension_config_dump('apikey.import_secret', '');
+SELECT pg_catalog.pg_extension_config_dump('apikey.import_scheme', '');
+SELECT pg_catalog.pg_extension_config_dump('apikey.imported', '');
 SELECT pg_catalog.pg_extension_config_dump('apikey.audit_log', '');
 SELECT pg_catalog.pg_extension_config_dump('apikey.usage_hour_default', '');
 SELECT pg_catalog.pg_extension_config_dump('apikey.usage_day_default', '');

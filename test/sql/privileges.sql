@@ -69,7 +69,10 @@ CREATE TEMP VIEW functions_of AS
     FROM pg_proc p, unnest('{verifier,issuer,auditor,admin,anonymous}'::text[]) WITH ORDINALITY l (l, n)
     WHERE p.pronamespace = 'apikey'::regnamespace AND NOT has_function_privilege('public', p.oid, 'EXECUTE') AND has_function_privilege('regress_apikey_' || l, p.oid, 'EXECUTE')
     GROUP BY p.oid;
+-- each line by itself: a new function changes one line of the output
+\pset format unaligned
 SELECT * FROM functions_of ORDER BY function COLLATE "C";
+\pset format aligned
 CREATE TEMP VIEW tables_of AS
     SELECT c.relname, l AS level, concat_ws(' ', CASE WHEN has_table_privilege('regress_apikey_' || l, c.oid, 'SELECT') THEN 'SELECT' END, CASE WHEN has_any_column_privilege('regress_apikey_' || l, c.oid, 'INSERT') THEN 'INSERT' END,
                CASE WHEN has_any_column_privilege('regress_apikey_' || l, c.oid, 'UPDATE') THEN 'UPDATE' END, CASE WHEN has_table_privilege('regress_apikey_' || l, c.oid, 'DELETE') THEN 'DELETE' END,
