@@ -26,6 +26,9 @@
 /* A key that would take more than this part of the cache is not kept */
 #define LARGEST_PART		4
 
+/* Digests that were offered lately; a power of two */
+#define OFFERS				4096
+
 struct ApikeyCachedKey
 {
 	dlist_node	node;			/* in by_use */
@@ -42,6 +45,7 @@ static ApikeyCachedKey **buckets = NULL;	/* a power of two of them */
 static uint32 nbuckets = 0;
 static dlist_head by_use = DLIST_STATIC_INIT(by_use);	/* latest first */
 static int	total_weight = 0;
+static uint32 offers[OFFERS];	/* parts of digests */
 static int	ready_for = 0;		/* value of apikey.cache_size */
 
 static ApikeyCachedKey **
@@ -250,6 +254,23 @@ apikey_keycache_note(ApikeyCachedKey *cached, const void *verdict, Size len)
 	total_weight += cached->weight;
 }
 
+/*
+ * Was this key offered before, while not very many others were?
+ */
+static bool
+was_offered(const unsigned char digest[APIKEY_DIGEST_LEN])
+{
+	uint32		part[2];
+	uint32	   *offer;
+	bool		before;
+
+	memcpy(part, digest + APIKEY_DIGEST_LEN - sizeof(part), sizeof(part));
+	offer = &offers[part[0] & (OFFERS - 1)];
+	before = *offer == part[1];
+	*offer = part[1];
+	return before;
+}
+
 ApikeyCachedKey *
 apikey_keycache_add(const ApikeyKey *key, TupleDesc desc,
 					const unsigned char digest[APIKEY_DIGEST_LEN],
@@ -261,7 +282,8 @@ apikey_keycache_add(const ApikeyKey *key, TupleDesc desc,
 	ApikeyCachedKey **bucket;
 
 	if (!be_ready() ||
-		size / BYTES_PER_KEY > Max(apikey_cache_size / LARGEST_PART, 1))
+		size / BYTES_PER_KEY > Max(apikey_cache_size / LARGEST_PART, 1) ||
+		(total_weight >= apikey_cache_size && !was_offered(digest)))
 		return NULL;
 	cached = MemoryContextAllocExtended(context, size, MCXT_ALLOC_NO_OOM);
 	if (cached == NULL)

@@ -21,6 +21,7 @@ typedef struct ApikeyKeyMemo
 	uint64		policy;
 	const ApikeyKind *kind;
 	const ApikeyAccount *account;
+	bool		used;			/* a verdict was asked for before */
 	void	   *verdict;		/* see apikey_keycache_note() */
 	Size		verdict_len;
 } ApikeyKeyMemo;
@@ -43,8 +44,10 @@ extern void apikey_keycache_confirm(ApikeyCachedKey *cached,
 									uint64 generation);
 
 /*
- * Keep a copy of a key; NULL if it is not to be kept, for want of room.
- * Others make room for it, those first that were not used for longest.
+ * Keep a copy of a key; NULL if it is not to be kept.  When there is no room
+ * others give way, those first that were not used for longest, but only to a
+ * key that was offered before not long ago: keys that come once in a while
+ * are not worth a copy.
  */
 extern ApikeyCachedKey *apikey_keycache_add(const ApikeyKey *key,
 											TupleDesc desc,

@@ -156,9 +156,16 @@ void
 apikey_key_deform(HeapTuple tuple, TupleDesc desc, ApikeyKey *key)
 {
 	int			room = Max(desc->natts, APIKEY_KEY_NCOLUMNS);
-	Datum	   *values = palloc0(room * sizeof(Datum));
-	bool	   *nulls = palloc(room * sizeof(bool));
+	Datum	   *values;
+	bool	   *nulls;
 
+	if (desc->natts == APIKEY_KEY_NCOLUMNS)
+	{
+		heap_deform_tuple(tuple, desc, key->value + 1, key->null + 1);
+		return;
+	}
+	values = palloc0(room * sizeof(Datum));
+	nulls = palloc(room * sizeof(bool));
 	memset(nulls, true, room * sizeof(bool));
 	heap_deform_tuple(tuple, desc, values, nulls);
 	memcpy(key->value + 1, values, APIKEY_KEY_NCOLUMNS * sizeof(Datum));

@@ -225,7 +225,9 @@ clear_host_bits(ApikeyNet *net)
 	bool		cleared = false;
 	int			i;
 
-	for (i = 0; i < V6_BYTES; i++)
+	/* an IPv4 address has nothing but zeros behind it */
+	for (i = net->bits / BYTE_BITS;
+		 i < (net->family == FAMILY_V4 ? V4_BYTES : V6_BYTES); i++)
 	{
 		uint8_t		network = (uint8_t)
 			(net->addr[i] & byte_mask(net->bits - i * BYTE_BITS));

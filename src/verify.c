@@ -11,6 +11,7 @@
 #include "funcapi.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
+#include "utils/memutils.h"
 #include "utils/tuplestore.h"
 
 #include "apikey.h"
@@ -35,6 +36,13 @@ static struct
 	int32		vl_len_;
 	uint32		header;
 }			no_metadata;
+
+/* Names and messages of the codes, as text */
+static struct
+{
+	Datum		name;
+	Datum		message;
+}			code_texts[APIKEY_NCODES];
 
 /*
  * Columns that only a known key has.
@@ -119,8 +127,17 @@ fill_last_columns(const ApikeyDecision *d, Datum *values, bool *nulls)
 void
 apikey_verify_init(void)
 {
+	MemoryContext old;
+
 	SET_VARSIZE(&no_metadata, sizeof(no_metadata));
 	no_metadata.header = JB_FOBJECT;
+	old = MemoryContextSwitchTo(TopMemoryContext);
+	for (int i = 0; i < APIKEY_NCODES; i++)
+	{
+		code_texts[i].name = CStringGetTextDatum(apikey_codes[i].name);
+		code_texts[i].message = CStringGetTextDatum(apikey_codes[i].message);
+	}
+	MemoryContextSwitchTo(old);
 }
 
 void
@@ -130,9 +147,9 @@ apikey_verdict_values(const ApikeyDecision *d, Datum *values, bool *nulls)
 
 	memset(nulls, true, VERDICT_NCOLUMNS * sizeof(bool));
 	values[VERDICT_OK] = BoolGetDatum(d->code == APIKEY_VALID);
-	values[VERDICT_CODE] = CStringGetTextDatum(info->name);
+	values[VERDICT_CODE] = code_texts[d->code].name;
 	values[VERDICT_STATUS] = Int32GetDatum(info->status);
-	values[VERDICT_MESSAGE] = CStringGetTextDatum(info->message);
+	values[VERDICT_MESSAGE] = code_texts[d->code].message;
 	memset(nulls, false, VERDICT_MESSAGE + 1);
 	if (d->known)
 	{
@@ -206,6 +223,12 @@ verdict_of_kept(const ApikeyDecision *d)
 	{
 		HeapTuple	row;
 
+		/* not for keys that are used once */
+		if (!memo->used)
+		{
+			memo->used = true;
+			return 0;
+		}
 		apikey_verdict_values(d, values, nulls);
 		for (int i = VERDICT_LIMIT_NAME; i < VERDICT_NCOLUMNS; i++)
 			nulls[i] = true;

@@ -110,6 +110,8 @@ my ($new) = issue_keys($primary, 'postgres', 1, q('acme', 'under the second pepp
 $primary->wait_for_catchup($standby, 'replay', $primary->lsn('insert'));
 is($warm->code($new->[0]) . ' ' . $in_block->code($new->[0]), 'valid valid', 'a key under a new pepper verifies');
 
+cmp_ok($warm->query('SELECT cache_hits FROM apikey.stats'), '>', 10, 'keys that were verified before are found in memory');
+
 # One after the other: none accepted after its revocation was replayed
 my $accepted = 0;
 my $revoker = session($primary);

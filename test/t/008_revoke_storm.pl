@@ -84,6 +84,8 @@ for my $n (1 .. 60)
 }
 is($wrong_after, 0, '60 changes of policy, each obeyed by three sessions');
 
+cmp_ok($node->safe_psql('postgres', 'SELECT cache_hits FROM apikey.stats'), '>', 1000, 'all the while keys were found in memory');
+
 ok($verifiers->pumpable, 'the verifiers are still at it');
 $verifiers->signal('INT');
 eval { $verifiers->finish };
