@@ -111,7 +111,7 @@ put_event(ApikeyEvent *event, size_t texts_len, int waits)
 	int			ring = MyProcPid % APIKEY_RINGS;
 	ApikeyDatabase *database = apikey_buffer_database();
 	size_t		size = sizeof(ApikeyEventHead) + texts_len;
-	static TimestampTz no_wait_before = 0;
+	static int64 no_wait_before = 0;
 	static uint64 waited_at = 0;	/* flushes until then */
 	bool		crowded = false;
 	bool		kept = false;
@@ -124,7 +124,7 @@ put_event(ApikeyEvent *event, size_t texts_len, int waits)
 		if (i > 0 && (database->failures > 0 ||
 					  apikey_shared->launcher_latch == NULL ||
 					  (database->flushes == waited_at &&
-					   GetCurrentTimestamp() < no_wait_before)))
+					   apikey_clock() < no_wait_before)))
 			break;
 		if (i > 0)
 			pg_usleep(WAIT_USECS);
@@ -142,8 +142,7 @@ put_event(ApikeyEvent *event, size_t texts_len, int waits)
 		pg_atomic_fetch_add_u64(&apikey_shared->events_lost, 1);
 		if (waits == 0)
 			return false;
-		no_wait_before = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
-													 NO_WAIT_MS);
+		no_wait_before = apikey_clock() + NO_WAIT_MS;
 		waited_at = database != NULL ? database->flushes : 0;
 	}
 	return kept;

@@ -109,7 +109,8 @@ write_file(EventsFile *out)
 	write_events(&counter, false);
 	head.nothers = counter.count;
 	head.system_identifier = GetSystemIdentifier();
-	head.number = GetCurrentTimestamp();
+	/* greater than that of any before, though the time of day may be set back */
+	head.number = Max(GetCurrentTimestamp(), apikey_shared->file_number + 1);
 	memcpy(head.database, apikey_shared->database, sizeof(head.database));
 
 	INIT_CRC32C(out->crc);
@@ -224,6 +225,8 @@ read_file(EventsFile *in, bool keep)
 		apikey_shared->database[i].restored = head.number;
 		apikey_buffer_limits(apikey_shared->database[i].restored_limit);
 	}
+	if (keep)
+		apikey_shared->file_number = head.number;
 	FIN_CRC32C(in->crc);
 	in->failed |= fread(&crc, sizeof(crc), 1, in->file) != 1 ||
 		!EQ_CRC32C(crc, in->crc) || fread(&beyond, 1, 1, in->file) == 1;

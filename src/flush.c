@@ -292,20 +292,29 @@ apply_sessions(Batch *batch)
 }
 
 /*
- * The number of the last batch that was committed here.
+ * The number of the last batch that was committed here.  Learns on the way
+ * which numbers of files have been used.
  */
 static int64
 last_batch(void)
 {
 	static ApikeyPlan plan = {
-		.query = "SELECT coalesce(max(batch), 0) FROM apikey.flush_state WHERE node = $1",
+		.query = "SELECT coalesce(max(batch), 0), coalesce(max(restored), 0)"
+		" FROM apikey.flush_state WHERE node = $1",
 		.nargs = 1,
 		.types = {TEXTOID},
 	};
 	Datum		node = node_datum();
+	int64		file_number;
 	bool		isnull;
 
 	apikey_plan_execute(&plan, &node, NULL, SPI_OK_SELECT);
+	file_number = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0],
+											  SPI_tuptable->tupdesc, 2,
+											  &isnull));
+	LWLockAcquire(apikey_shared->lock, LW_EXCLUSIVE);
+	apikey_shared->file_number = Max(apikey_shared->file_number, file_number);
+	LWLockRelease(apikey_shared->lock);
 	return DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0],
 									   SPI_tuptable->tupdesc, 1, &isnull));
 }

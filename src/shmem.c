@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include "miscadmin.h"
+#include "portability/instr_time.h"
 #include "storage/ipc.h"
 #include "storage/shmem.h"
 #include "storage/spin.h"
@@ -130,6 +131,15 @@ apikey_tally_reset(void)
 		for (int j = 0; j < APIKEY_TALLY_SIZE; j++)
 			pg_atomic_write_u64(&apikey_shared->tally[i].count[j], 0);
 	}
+}
+
+int64
+apikey_clock(void)
+{
+	instr_time	now;
+
+	INSTR_TIME_SET_CURRENT(now);
+	return (int64) (INSTR_TIME_GET_MICROSEC(now) / 1000);
 }
 
 void

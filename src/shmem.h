@@ -80,13 +80,13 @@ typedef struct ApikeyDatabase
 	int64		restored;		/* file with events of a clean stop, 0: none */
 	uint64		restored_limit[APIKEY_RINGS];	/* where such events end */
 	uint64		limit[APIKEY_RINGS];	/* and where it ends in each ring */
-	TimestampTz retry_at;		/* not before, after failures */
-	TimestampTz starting_until; /* a worker is on its way */
+	int64		retry_at;		/* apikey_clock(): not before, after failures */
+	int64		starting_until; /* a worker is on its way */
 	int			failures;
 	uint64		flushes;		/* batches that ended */
 
 	/* the flush worker's own */
-	TimestampTz maintain_at;	/* after an error: not before */
+	int64		maintain_at;	/* after an error: not before */
 
 	/* no lock */
 	pg_atomic_uint64 pending;	/* events buffered */
@@ -127,6 +127,7 @@ typedef struct ApikeyShared
 	TimestampTz last_flush_at;
 	char		last_flush_error[APIKEY_FLUSH_ERROR_MAX];
 	Oid			flush_error_database;	/* whose it is */
+	int64		file_number;	/* of the last file of a clean stop known */
 	pid_t		launcher_pid;
 	Latch	   *launcher_latch; /* NULL: there is no launcher */
 	ApikeyDatabase database[APIKEY_DATABASES_MAX];
@@ -146,6 +147,12 @@ extern ApikeyShared *apikey_shared;
 extern char *apikey_ring_unit(int ring, uint64 number);
 
 extern void apikey_shmem_init(void);
+
+/*
+ * Milliseconds of a clock that nobody sets, the same for all processes: for
+ * pauses and deadlines, which must not depend on the time of day.
+ */
+extern int64 apikey_clock(void);
 
 /* Count one of what is named above; the sum; and forgetting all. */
 extern void apikey_tally_add(int what);

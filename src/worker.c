@@ -102,8 +102,7 @@ start_worker(int slot)
 
 	/* not waited for, as a server that is stopping would never start it */
 	LWLockAcquire(apikey_shared->lock, LW_EXCLUSIVE);
-	database->starting_until =
-		TimestampTzPlusMilliseconds(GetCurrentTimestamp(), START_MS);
+	database->starting_until = apikey_clock() + START_MS;
 	LWLockRelease(apikey_shared->lock);
 }
 
@@ -157,8 +156,8 @@ wants_worker(ApikeyDatabase *database)
 		return false;
 	LWLockAcquire(apikey_shared->lock, LW_SHARED);
 	wanted = database->worker_pid == 0 &&
-		database->starting_until <= GetCurrentTimestamp() &&
-		database->retry_at <= GetCurrentTimestamp();
+		database->starting_until <= apikey_clock() &&
+		database->retry_at <= apikey_clock();
 	failing = database->failures > 0;
 	LWLockRelease(apikey_shared->lock);
 	if (wanted && failing && !database_exists(database->oid))
@@ -179,12 +178,11 @@ wants_worker(ApikeyDatabase *database)
 static void
 free_databases(void)
 {
-	static TimestampTz last = 0;
-	TimestampTz now = GetCurrentTimestamp();
+	static int64 next = 0;
 
-	if (!TimestampDifferenceExceeds(last, now, FREE_DATABASES_MS))
+	if (apikey_clock() < next)
 		return;
-	last = now;
+	next = apikey_clock() + FREE_DATABASES_MS;
 	for (int i = 0; i < APIKEY_DATABASES_MAX; i++)
 	{
 		ApikeyDatabase *database = &apikey_shared->database[i];
@@ -256,8 +254,7 @@ leave_flush_worker(int code, Datum arg)
 	else
 	{
 		mine->failures++;
-		mine->retry_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
-													 pause);
+		mine->retry_at = apikey_clock() + pause;
 	}
 	LWLockRelease(apikey_shared->lock);
 }
@@ -300,9 +297,8 @@ maintain_when_due(void)
 {
 	static bool done = false;	/* once in a worker's short life */
 	MemoryContext context = CurrentMemoryContext;
-	TimestampTz now = GetCurrentTimestamp();
 
-	if (done || mine->maintain_at > now)
+	if (done || mine->maintain_at > apikey_clock())
 		return;
 	done = true;
 	PG_TRY();
@@ -315,7 +311,7 @@ maintain_when_due(void)
 		EmitErrorReport();
 		FlushErrorState();
 		AbortCurrentTransaction();
-		mine->maintain_at = TimestampTzPlusMilliseconds(now, MAINTAIN_AGAIN_MS);
+		mine->maintain_at = apikey_clock() + MAINTAIN_AGAIN_MS;
 	}
 	PG_END_TRY();
 }
@@ -323,7 +319,7 @@ maintain_when_due(void)
 void
 apikey_flush_worker_main(Datum arg)
 {
-	TimestampTz end;
+	int64		end;
 
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, die);
@@ -347,13 +343,13 @@ apikey_flush_worker_main(Datum arg)
 					PGC_S_OVERRIDE);
 	SetConfigOption("default_transaction_isolation", "read committed",
 					PGC_SUSET, PGC_S_OVERRIDE);
-	end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), WORKER_LIFE_MS);
+	end = apikey_clock() + WORKER_LIFE_MS;
 	for (;;)
 	{
 		/* first, so that rows go where they are to stay */
 		maintain_when_due();
 		flush_or_note();
-		if (GetCurrentTimestamp() >= end ||
+		if (apikey_clock() >= end ||
 			pg_atomic_read_u64(&mine->pending) == 0)
 			break;
 		(void) WaitLatch(MyLatch,

@@ -5,11 +5,12 @@ package Counting;
 use strict;
 use warnings;
 use Exporter 'import';
+use File::Basename;
 use IPC::Run;
 use PostgreSQL::Test::Utils;
 use ApikeyTest;
 
-our @EXPORT = qw(some_keys soon load start_load end_load flush counted stat_of log_lines start_again restart_from_crash);
+our @EXPORT = qw(some_keys soon load start_load end_load flush counted stat_of log_lines start_again restart_from_crash with_faults);
 
 my $scripts = 0;
 
@@ -118,6 +119,29 @@ sub start_again
 		$node->stop('fast', fail_ok => 1);
 	}
 	die 'server did not start again';
+}
+
+# with_faults(CODE, VARIABLE => VALUE...): run it with faults.c preloaded, so
+# that a server started by it has such a clock and such a disk.  Returns false,
+# and does nothing, where that cannot be: it needs a compiler and Linux.
+my $faults;
+sub with_faults
+{
+	my ($code, %environment) = @_;
+
+	if (!defined $faults)
+	{
+		my $source = dirname(__FILE__) . '/faults.c';
+		my $library = PostgreSQL::Test::Utils::tempdir . '/faults.so';
+		my $out = '';
+		my $built = $^O eq 'linux'
+		  && eval { IPC::Run::run([ $ENV{CC} || 'cc', '-shared', '-fPIC', '-o', $library, $source ], '>&', \$out) };
+		$faults = $built ? $library : '';
+	}
+	return 0 if $faults eq '';
+	local %ENV = (%ENV, LD_PRELOAD => $faults, %environment);
+	$code->();
+	return 1;
 }
 
 # restart_from_crash(NODE): wait until it is up again, of its own accord.
