@@ -1,0 +1,159 @@
+# Counting under pressure: a partition of usage locked for long, its disk full,
+# rows that are updated all the time, strangers who try keys by the thousand.
+# No request fails, memory and tables stay small, all is counted in the end.
+# Threats T68, T71, T98, T99, T112; faults F8, F16, F21.  The long form
+# (APIKEY_LONG=1) holds the lock for five minutes, fills the disk for one, and
+# has a million keys tried.
+
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::RealBin/../perl";
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(time usleep);
+use ApikeyTest;
+use Counting;
+
+my $long = $ENV{APIKEY_LONG};
+my $one = q(\set n random(1, 20)
+SELECT v.code FROM k, apikey.verify(k.key) v WHERE k.n = :n;
+);
+
+my $node = bare_node('pressure', "autovacuum = off\napikey.flush_interval = '200ms'\napikey.usage_buffer_size = 8MB");
+my $room = PostgreSQL::Test::Utils::tempdir;
+my $full = PostgreSQL::Test::Utils::tempdir . '/full';
+preload($node);
+my $has_faults = with_faults(sub { $node->start }, FAULTS_DIRECTORY => $room, FAULTS_FULL => $full);
+$node->start unless $has_faults;
+$node->safe_psql('postgres', 'CREATE EXTENSION apikey CASCADE');
+some_keys($node, 'postgres', 20);
+my $session = session($node);
+$session->query("SELECT apikey.verify(key) FROM k");
+flush($node);
+my $answered = 20;
+
+# Partitions of today, and of tomorrow in case that it comes
+my @parts = split /\n/, $session->query(q(SELECT inhrelid::regclass FROM pg_inherits WHERE inhparent = 'apikey.usage_hour'::regclass
+	AND inhrelid::regclass::text IN ('apikey.usage_hour_p' || to_char(now() AT TIME ZONE 'UTC', 'YYYYMMDD'), 'apikey.usage_hour_p' || to_char(now() AT TIME ZONE 'UTC' + interval '1 day', 'YYYYMMDD'))));
+is(scalar @parts, 2, "partitions @parts");
+
+# memory(): kB that the worker and the launcher have for themselves
+sub memory
+{
+	my $most = 0;
+	for my $pid (split /\n/, $node->safe_psql('postgres', "SELECT pid FROM pg_stat_activity WHERE backend_type LIKE 'apikey %'"))
+	{
+		open my $file, '<', "/proc/$pid/status" or next;
+		my ($kb) = join('', <$file>) =~ /^RssAnon:\s+(\d+)/m;
+		$most = $kb if $kb && $kb > $most;
+	}
+	return $most;
+}
+
+# --- A partition locked, by a client that sits idle in its transaction
+
+my $hold = $long ? 300 : 6;
+my $locker = session($node);
+$locker->query('BEGIN; LOCK TABLE ' . join(', ', @parts));
+my $offset = -s $node->logfile;
+my $load = start_load($node, 'postgres', $one, '-c', 4, '-j', 1, '-R', 600, '-T', $hold + 2);
+my ($until, $most) = (time + $hold, 0);
+while (time < $until)
+{
+	my $kb = memory();
+	$most = $kb if $kb > $most;
+	usleep(500_000);
+}
+my $buffered = stat_of($node, 'events_buffered');
+cmp_ok($buffered, '>', 100, "a partition locked for $hold s: events wait, $buffered of them");
+like(stat_of($node, 'last_flush_error'), qr/lock/, '... last_flush_error says why');
+cmp_ok(stat_of($node, 'flush_lag_seconds'), '>=', $hold / 2, '... and flush_lag_seconds for how long');
+cmp_ok($most, '<', 64 * 1024, "... the worker has no more than 64 MB ($most kB)");
+cmp_ok(log_lines($node, $offset, 'ERROR:'), '<=', 5 + $hold, '... it says so no more than once a second');
+my ($done, $errors) = end_load($load);
+is($errors =~ s/^pgbench \(.*\n//mr, '', '... no request fails');
+$answered += $done;
+$locker->query('COMMIT');
+ok(soon($node, 'SELECT events_buffered = 0 FROM apikey.stats', 120), '... released: it catches up by itself');
+my $lost = stat_of($node, 'events_lost');
+is(counted($node), $answered - $lost, "... counted = answered - lost: $answered, of which $lost are lost");
+is($lost, '0', '... nothing is lost while there is room') unless $long;
+$answered -= $lost;
+
+# --- The disk full
+
+SKIP:
+{
+	skip 'a full disk cannot be had: this needs a C compiler and Linux', 7 unless $has_faults;
+	$node->safe_psql('postgres', 'SELECT apikey.reset_stats()');
+	$session->query("CREATE TABLESPACE small LOCATION '$room'");
+	$session->query("ALTER TABLE $_ SET TABLESPACE small") for @parts;
+	# rows of new keys need new pages
+	$session->query("CREATE TABLE many AS SELECT i.key FROM generate_series(1, 3000) n, apikey.issue('acme', 'new ' || n) i");
+	PostgreSQL::Test::Utils::append_to_file($full, '');
+	is($session->query('SELECT v.code, count(*) FROM many, apikey.verify(many.key) v GROUP BY 1'), 'valid|3000', 'the disk full: requests pass');
+	$answered += 3000;
+	ok(soon($node, "SELECT last_flush_error LIKE '%No space left on device%' FROM apikey.stats", 60), '... flushing fails for want of space');
+	for (1 .. ($long ? 60 : 3))
+	{
+		$session->query('SELECT count(*) FROM k, apikey.verify(k.key) v');
+		$answered += 20;
+		usleep(1_000_000);
+	}
+	is(stat_of($node, 'events_lost', 'events_buffered > 3000'), '0|t', '... nothing is lost, it waits');
+	is($session->query("SELECT count(*) FROM many, apikey.verify(many.key) v WHERE v.ok"), '3000', '... requests pass');
+	$answered += 3000;
+	unlink $full;
+	ok(soon($node, 'SELECT events_buffered = 0 FROM apikey.stats', 120), '... room again: it catches up by itself');
+	is(counted($node), $answered, '... counted = answered');
+	is(stat_of($node, 'events_lost', 'last_flush_error'), '0|', '... nothing is lost, and the error is over');
+}
+
+# --- Rows that are updated with each flush, with no vacuum: pruned in place
+
+$session->query("VACUUM ANALYZE apikey.usage_hour, apikey.usage_day, apikey.key_use, apikey.flush_state, apikey.recent_error");
+my $tables = q(FROM pg_stat_user_tables WHERE schemaname = 'apikey' AND (relname ~ '^usage_' OR relname IN ('key_use', 'flush_state')));
+my $size = $session->query("SELECT sum(pg_relation_size(relid)) $tables");
+my $batches = $session->query('SELECT sum(batch) FROM apikey.flush_state');
+$answered += load($node, 'postgres', $one, '-c', 4, '-j', 1, '-T', $long ? 60 : 6);
+flush($node);
+my $updates = 20 * ($session->query('SELECT sum(batch) FROM apikey.flush_state') - $batches);
+$session->quit;
+$session = session($node);
+my ($dead, $live) = split /\|/, $session->query("SELECT sum(n_dead_tup), sum(n_live_tup) $tables");
+my $growth = $session->query("SELECT sum(pg_relation_size(relid)) $tables") - $size;
+# 20 keys have rows on few pages: what one page holds of dead rows before it is pruned, for each table
+cmp_ok($dead, '<', 1000, "$updates rows updated: $dead dead ones, of $live");
+cmp_ok($growth, '<=', 64 * 8192, "... and the tables have grown by $growth bytes");
+is(counted($node), $answered, '... counted = answered');
+
+# --- Strangers
+
+my $strangers = $long ? 1_000_000 : 20_000;
+$session->query("SET session_replication_role = replica; SET apikey.notify = off");
+$session->query("CREATE TABLE s AS SELECT n, i.key FROM generate_series(1, $strangers / 2) n, apikey.issue('strangers', 'key') i");
+$session->query("DELETE FROM apikey.key WHERE account = 'strangers'");
+$session->query("INSERT INTO s SELECT n, overlay(key PLACING '!' FROM 20 FOR 1) FROM s");
+$session->query('RESET session_replication_role; VACUUM ANALYZE apikey.key, apikey.audit_log, s');
+flush($node);
+my $rows = q(SELECT sum((xpath('/row/c/text()', query_to_xml(format('SELECT count(*) AS c FROM %s', oid::regclass), false, true, '')))[1]::text::bigint)
+	FROM pg_class WHERE relnamespace = 'apikey'::regnamespace AND relkind = 'r');
+my $before = $session->query($rows);
+my $log = -s $node->logfile;
+my $lines = log_lines($node, 0, '.');
+is($session->query("SELECT v.code, count(*) FROM s, apikey.verify(s.key, 'a:b', '2001:db8:' || to_hex(s.n % 65536) || '::1', path => '/x') v GROUP BY 1"), "key_invalid|$strangers", "$strangers keys of strangers, half of them well-formed");
+flush($node);
+is($session->query($rows), $before, '... leave no row in any table');
+cmp_ok((-s $node->logfile) - $log, '<', 1_000_000, '... and less than 1 MB in the log');
+cmp_ok(log_lines($node, 0, '.') - $lines, '<', 100, '... in a few lines');
+is(stat_of($node, 'events_buffered', 'events_lost'), '0|0', '... nor anything in the buffer');
+cmp_ok($session->query('SELECT count(*) FROM apikey.guesses'), '<=', 256, '... and of their addresses the heaviest 256');
+is(counted($node), $answered, '... while all else is as it was');
+
+is(log_lines($node, 0, 'PANIC|TRAP|terminated by signal'), '0', 'no crash');
+$session->quit;
+$locker->quit;
+$node->stop;
+done_testing();
