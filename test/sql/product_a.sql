@@ -30,6 +30,13 @@ SELECT key, key_id, display FROM apikey.issue('org1', 'backend', kind => 'org', 
 SELECT length(:'key') AS length, :'key' ~ '^[0-9A-Za-z]+$' AS plain;
 SELECT code, status FROM apikey.verify(:'key', 'anything:read');
 
+-- ... in header x-api-key
+SELECT key AS by_header FROM apikey.issue('a1', 'by header') \gset
+SELECT h.n, c.allowed, c.status, c.body::jsonb ->> 'detail' AS message
+FROM (VALUES (1, '{"x-api-key": "KEY"}'), (2, '{"X-API-Key": " KEY "}'), (3, '{"x-api-key": "KEx"}'), (4, '{"x-api-key": ""}'), (5, '{}')) h (n, headers),
+     LATERAL apikey.http_check(replace(h.headers, '"KEY', '"' || :'by_header')::jsonb, 'GET', '/') c WHERE n <> 2
+UNION ALL SELECT 2, c.allowed, c.status, NULL FROM apikey.http_check(jsonb_build_object('X-API-Key', ' ' || :'by_header' || ' '), 'GET', '/') c ORDER BY 1;
+
 \echo == A2 only organisation owners create; admins and members have no access to keys
 INSERT INTO apikey.capability (role, action) VALUES ('owner', 'create'), ('owner', 'view'), ('owner', 'update'), ('owner', 'revoke');
 INSERT INTO apikey.account_policy (account, enforce_members) VALUES ('org2a', true);

@@ -48,6 +48,14 @@ FROM k3 k, (VALUES (1, 'leads:read'), (2, 'leads:write'), (3, 'agents:read')) r 
 ORDER BY k.n, r.m;
 -- write does not include read (K4, as far as scopes go)
 
+
+\echo == K4 read = GET; write = POST, PATCH, DELETE (and PUT)    K6 Bearer header
+SET apikey.route_scope = on;
+SELECT k.grants, string_agg(CASE WHEN c.allowed THEN m.method ELSE c.status::text END, ' ' ORDER BY m.n) AS answers
+FROM k3 k, unnest('{GET,HEAD,POST,PATCH,PUT,DELETE}'::text[]) WITH ORDINALITY m (method, n),
+     LATERAL apikey.http_check(jsonb_build_object('authorization', 'Bearer ' || k.key), m.method, '/leads/17') c GROUP BY k.n, k.grants ORDER BY k.n;
+RESET apikey.route_scope;
+
 \echo == K5 analytics is read-only: a write grant on it is refused when the key is made
 SELECT pg_temp.fails($$SELECT apikey.issue('k5', 'reports', '{analytics:write}')$$) AS write;
 SELECT pg_temp.fails($$SELECT apikey.issue('k5', 'reports', '{analytics:read,analytics:write}')$$) AS both;

@@ -137,6 +137,20 @@ SELECT a.account, v.code, v.status, v.message
 FROM (VALUES (1, 'v13'), (2, 'v13-other'), (3, 'V13'), (4, '')) a (n, account),
      LATERAL apikey.verify(:'key', 'calls:read', account => a.account) v ORDER BY n;
 
+-- ... by the path alone, at a gateway
+SET apikey.route_pattern = '/api/v1/accounts/{account}/{resource}';
+SET apikey.route_scope = on;
+SELECT key FROM apikey.issue('acme', 'gateway', '{calls:read}') \gset
+SELECT r.method, r.path, c.allowed, c.status, c.body::jsonb ->> 'detail' AS message
+FROM (VALUES (1, 'GET', '/api/v1/accounts/acme/calls'), (2, 'GET', '/api/v1/accounts/acme/calls/17'), (3, 'GET', '/api/v1/accounts/globex/calls'), (4, 'POST', '/api/v1/accounts/acme/calls'), (5, 'GET', '/api/v1/accounts/acme/billing')) r (n, method, path),
+     LATERAL apikey.http_check(jsonb_build_object('authorization', 'Bearer ' || :'key'), r.method, r.path) c ORDER BY n;
+
+\echo == V3 the key travels as Authorization: Bearer; no user session needed
+SELECT h.n, c.allowed, c.status FROM (VALUES (1, '{"Authorization": "Bearer KEY"}'), (2, '{"authorization": "bearer KEY"}'), (3, '{"Authorization": "KEY"}'), (4, '{"Authorization": "Basic KEY"}'), (5, '{}')) h (n, headers),
+     LATERAL apikey.http_check(replace(h.headers, 'KEY', :'key')::jsonb, 'GET', '/api/v1/accounts/acme/calls') c ORDER BY n;
+RESET apikey.route_pattern;
+RESET apikey.route_scope;
+
 \echo == V9 usage per key and day: requests, errors (4xx/5xx), approximate distinct source addresses
 SELECT key, key_id FROM apikey.issue('v9', 'dashboard', '{calls:read}') \gset
 SELECT count(*) FILTER (WHERE v.ok) AS passed FROM generate_series(1, 20) n, LATERAL apikey.verify(:'key', 'calls:read', '198.51.100.' || n) v;

@@ -127,6 +127,14 @@ SELECT code, status FROM apikey.verify(:'chat', 'chat:read', origin => 'https://
 SELECT session_id AS chat_id FROM apikey.verify(:'chat', 'chat:read', origin => 'https://mysite.com', kinds => '{session}') \gset
 SELECT apikey.close_session(:'chat_id') AS ended, (SELECT code FROM apikey.verify(:'chat', origin => 'https://mysite.com', kinds => '{session}')) AS afterwards;
 
+\echo == W9 at a gateway: sessions are opened with secret or widget keys; messages, history and end need the session token
+SELECT token FROM apikey.open_session(:'widget', origin => 'https://mysite.com', kinds => '{secret,widget}') \gset
+SELECT c.n, e.path, c.credential, a.allowed, a.status, a.body::jsonb ->> 'detail' AS message
+FROM (VALUES (1, 'secret', :'secret'), (2, 'widget', :'widget'), (3, 'session token', :'token'), (4, 'none', '')) c (n, credential, key),
+     (VALUES (1, '/chat/sessions', '{secret,widget}'::text[]), (2, '/chat/messages', '{session}')) e (m, path, kinds),
+     LATERAL apikey.http_check(jsonb_build_object('authorization', 'Bearer ' || c.key, 'origin', 'https://mysite.com'), 'POST', e.path, kinds => e.kinds) a
+ORDER BY e.m, c.n;
+
 \echo == W10 a changed domain list counts at once
 SELECT code FROM apikey.verify(:'widget', origin => 'https://new.example');
 SELECT apikey.alter_key(:'widget_id', allowed_origins => '{new.example}') AS changed;
