@@ -8,7 +8,7 @@ use warnings;
 use FindBin;
 use IPC::Open2 qw(open2);
 use Bench::Keys qw(key_file answer has_relation run_command script);
-use Bench::Load qw(rounds median ratio sql);
+use Bench::Load qw(rounds median ratio start_load wait_load sql);
 use Bench::Report qw(section say_text table aim number times_text);
 
 my $address = '203.0.113.7';
@@ -212,7 +212,7 @@ sub memory
 	my @titles = ('connected', 'one key', "$size->{hot} keys", '100,000 keys', 'and 100,000 calls more');
 	my @ours = stages('SELECT 1', map { $count->($verify, $_) } $one, 'bench.hot', $many, $many);
 	my ($answer) = answer('bench');
-	my @nothing = stages("SELECT 1 FROM (SELECT) s", "WITH a AS MATERIALIZED ($answer) SELECT count(*) FROM a", map { $count->($nothing, $_) } 'bench.hot', $many, $many);
+	my @nothing = stages('SELECT 1', "WITH a AS MATERIALIZED ($answer) SELECT count(*) FROM a", map { $count->($nothing, $_) } 'bench.hot', $many, $many);
 	section('Memory and disk');
 	say_text('Private memory of one connection, in kB, after calls in one query each; beside it a connection that calls the do-nothing function instead.');
 	table([ 'after', 'apikey.verify', 'do-nothing function' ], map { [ $titles[$_], $ours[$_], $nothing[$_] ] } 0 .. $#titles);
@@ -232,7 +232,39 @@ sub memory
 	say_text(sprintf 'Private memory of 1,000 connections that all have seen 100,000 keys (calculated): %s GB, of which %s GB would be there with a function that does nothing.',
 		number(1000 * $ours[3] / 1048576), number(1000 * $nothing[3] / 1048576));
 	Bench::Keys::own($size->{hot} + 1 + 2 * ($size->{keys} < 100_000 ? $size->{keys} : 100_000));
+	flushes($size);
 	Bench::Through::counted('bench');
+	return;
+}
+
+# Memory of the processes that write what was counted, early and late in many
+# flushes.
+sub flushes
+{
+	my ($size) = @_;
+	my $seconds = $size->{long} ? 120 : 8;
+	my $workers = sub {
+		my $most = 0;
+		for (1 .. 20)
+		{
+			my $kb = 0;
+			$kb += eval { private_kb($_) } || 0 for split /\n/, sql(q{SELECT pid FROM pg_stat_activity WHERE backend_type LIKE 'apikey%'});
+			$most = $kb if $kb > $most;
+		}
+		return $most;
+	};
+	my $ids = sub { sql('SELECT pg_snapshot_xmax(pg_current_snapshot())') };
+	my $faster = sub { sql("ALTER SYSTEM $_[0]"); sql('SELECT pg_reload_conf()'); };
+	$faster->(q{SET apikey.flush_interval = '10ms'});
+	my $load = start_load(Bench::Through::ours('bench', 0), { clients => 1, first => $size->{hot}, seconds => $seconds, warm_up => 0.5, file => key_file('bench', 'keys') });
+	sleep 2;
+	my ($flushes, $early) = ($ids->(), $workers->());
+	sleep $seconds - 4;
+	my $late = $workers->();
+	$flushes = $ids->() - $flushes;
+	wait_load($load);
+	$faster->('RESET apikey.flush_interval');
+	say_text(sprintf 'Private memory of the launcher and the flush worker at most: %s kB, and after %s flushes more %s kB.', $early, number($flushes), $late);
 	return;
 }
 

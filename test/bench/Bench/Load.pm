@@ -10,7 +10,7 @@ use strict;
 use warnings;
 use Exporter qw(import);
 
-our @EXPORT_OK = qw(configure measure rounds median ratio start_load wait_load sql answered note);
+our @EXPORT_OK = qw(configure measure rounds median ratio start_load wait_load sql answered note child gone end_children);
 
 my %config;
 my %answered;    # calls of apikey.verify that were answered, by database
@@ -20,7 +20,16 @@ my %policy;      # the statement that was last run before a measurement, by plac
 # warm_up; progress: called with a text; raw: called with each measurement.
 sub configure { %config = (%config, @_); return; }
 
+# What runs beside us must not outlive us.
+my %children;
+
+sub child { $children{ $_[0] } = 1; return $_[0]; }
+sub gone { delete $children{ $_[0] }; return; }
+sub end_children { kill 'TERM', keys %children if %children; return; }
+
 sub place { my ($c) = @_; return ($c->{server} || 'main', $c->{db} || $config{db}); }
+
+sub postmaster { return $config{servers}{ $_[0] }{postmaster}; }
 
 # sql(STATEMENT, [DATABASE, [SERVER]]): its result, columns separated by tabs.
 sub sql
@@ -64,7 +73,7 @@ sub start_load
 	my ($c, $how) = @_;
 	my $pid = open my $out, '-|', command($c, $how);
 	die "client: $!\n" unless $pid;
-	return { out => $out, contestant => $c };
+	return { out => $out, contestant => $c, pid => child($pid) };
 }
 
 sub wait_load
@@ -72,7 +81,9 @@ sub wait_load
 	my ($load) = @_;
 	my $fh = $load->{out};
 	my $line = <$fh>;
-	close $fh or die "The load failed: $load->{contestant}{name}\n";
+	my $closed = close $fh;
+	gone($load->{pid});
+	die "The load failed: $load->{contestant}{name}\n" unless $closed && defined $line;
 	my %sample = $line =~ /(\w+)=(\S+)/g;
 	my ($server, $db) = place($load->{contestant});
 	$answered{"$server $db"} += $sample{total} * ($load->{contestant}{verifies} || 0);

@@ -1,12 +1,13 @@
 // peers.mjs: the contestants that are called from Node, in rounds, in turn.
 //
 // The environment says where: PGHOST, PGPORT, PGUSER; BENCH_REDIS, a socket, if
-// there is a Redis.  Arguments: key file, number of its keys, seconds of a
+// there is a Redis; BENCH_SERVERS, the process ids of the servers.  Arguments: key file, number of its keys, seconds of a
 // measurement, rounds.  Prints a line for each measurement: name, calls in
-// flight, round (0 does not count), calls a second, calls in all.
+// flight, round (0 does not count), calls a second, calls in all, CPU a call of the
+// servers and of Node, in microseconds.
 
 import { createHash, randomBytes } from "node:crypto";
-import { readFileSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import { setImmediate as tick } from "node:timers/promises";
 import { apiKey } from "@better-auth/api-key";
 import { betterAuth } from "better-auth";
@@ -19,21 +20,27 @@ const depths = [1, 16];
 const address = "203.0.113.7";
 const keys = readFileSync(file, "utf8").split("\n", hot).map((line) => line.split("\t")[0]);
 
-// One pool each: as many connections as there are calls in flight; none is kept
-// while others are measured.
+// The plugin's way of connecting; nothing is kept while others are measured.
 const pools = [];
-function pool(database, options, onConnect) {
-  const made = new pg.Pool({ database, max: Math.max(...depths), idleTimeoutMillis: 500, options, onConnect });
+function pool(database, options) {
+  const made = new pg.Pool({ database, max: Math.max(...depths), idleTimeoutMillis: 500, options });
   pools.push(made);
   return made;
 }
 
-function statement(name, text, { options, onConnect } = {}) {
-  const connections = pool("bench", options, onConnect);
+// A statement through node-postgres: a connection for each call in flight.
+function statement(name, text, { options, before } = {}) {
+  const values = (key) => (text.includes("$1") ? [key, "calls:read", address] : []);
   return {
     name,
-    async call(key) {
-      const { rows } = await connections.query({ name: "s", text, values: text.includes("$1") ? [key, "calls:read", address] : [] });
+    async connect() {
+      const client = new pg.Client({ database: "bench", options });
+      await client.connect();
+      if (before) await client.query(before);
+      return client;
+    },
+    async call(key, client) {
+      const { rows } = await client.query({ name: "s", text, values: values(key) });
       return rows[0].ok;
     },
   };
@@ -98,38 +105,64 @@ async function redisByHand(redis) {
   };
 }
 
-async function measure({ call, keys: own = keys }, depth) {
+// CPU time of the servers, in microseconds: of a process and of its children.
+const servers = (process.env.BENCH_SERVERS ?? "").split(" ").filter(Boolean);
+function serverCpu() {
+  const times = new Map();
+  for (const pid of readdirSync("/proc").filter((name) => /^\d+$/.test(name))) {
+    try {
+      const parent = readFileSync(`/proc/${pid}/stat`, "utf8").replace(/.*\) \S /s, "").split(" ")[0];
+      if (servers.includes(pid) || servers.includes(parent)) {
+        times.set(pid, Number(readFileSync(`/proc/${pid}/schedstat`, "utf8").split(" ")[0]) / 1000);
+      }
+    } catch {
+      // It has ended meanwhile.
+    }
+  }
+  return times;
+}
+
+async function measure({ connect, call, keys: mine = keys }, depth) {
   let [calls, total, open, stop] = [0, 0, false, false];
   const workers = Array.from({ length: depth }, async (_, worker) => {
+    const client = await connect?.();
     for (let i = worker * 31; !stop; i++) {
-      if (!(await call(own[i % own.length]))) throw new Error("a key was refused");
+      if (!(await call(mine[i % mine.length], client))) throw new Error("a key was refused");
       total++;
       if (open) calls++;
     }
+    await client?.end();
   });
   // A worker that fails ends all of it.
   const all = Promise.all(workers);
   const sleep = (s) => Promise.race([all, new Promise((done) => setTimeout(done, s * 1000))]);
   await sleep(seconds / 3);
+  const [own, server] = [process.cpuUsage(), serverCpu()];
   open = true;
   const start = process.hrtime.bigint();
   await sleep(seconds);
   open = false;
   const elapsed = Number(process.hrtime.bigint() - start) / 1e9;
+  const { user, system } = process.cpuUsage(own);
+  let cpu = 0;
+  for (const [pid, time] of serverCpu()) cpu += time - (server.get(pid) ?? 0);
   stop = true;
   await all;
-  return { rate: calls / elapsed, total };
+  return { rate: calls / elapsed, total, cpu: cpu / calls, node: (user + system) / calls };
 }
 
+const by_hand = (name) => `SELECT ok, code, status, account FROM bench.${name}($1, $2, $3)`;
+const ours = (name) => `SELECT ok, code, status, message, account FROM ${name}($1, $2, $3)`;
+const before = process.env.BENCH_ANSWER;
 const contestants = [
   statement("SELECT 1", "SELECT true AS ok"),
-  statement("do-nothing function", "SELECT * FROM bench.nothing($1, $2, $3)", {
-    onConnect: (client) => client.query(process.env.BENCH_ANSWER),
-  }),
-  statement("PL/pgSQL by hand, checks only", "SELECT * FROM bench.checks($1, $2, $3)"),
-  statement("PL/pgSQL by hand, counts and limits", "SELECT * FROM bench.counting($1, $2, $3)"),
-  statement("the same, tuned, synchronous_commit off", "SELECT * FROM bench.tuned($1, $2, $3)", { options: "-c synchronous_commit=off" }),
-  statement("apikey.verify", "SELECT * FROM apikey.verify($1, $2, $3)"),
+  statement("do-nothing function", ours("bench.nothing"), { before }),
+  statement("do-nothing function, all columns", "SELECT * FROM bench.nothing($1, $2, $3)", { before }),
+  statement("PL/pgSQL by hand, checks only", by_hand("checks")),
+  statement("PL/pgSQL by hand, counts and limits", by_hand("counting")),
+  statement("the same, tuned, synchronous_commit off", by_hand("tuned"), { options: "-c synchronous_commit=off" }),
+  statement("apikey.verify", ours("apikey.verify")),
+  statement("apikey.verify, all columns", "SELECT * FROM apikey.verify($1, $2, $3)"),
   await better("Better Auth, PostgreSQL", "better_auth"),
   await better("Better Auth, PostgreSQL, synchronous_commit off", "better_auth_async", { options: "-c synchronous_commit=off" }),
 ];
@@ -142,8 +175,8 @@ if (redis) {
 for (let round = 0; round <= rounds; round++) {
   for (const depth of depths) {
     for (const contestant of contestants) {
-      const { rate, total } = await measure(contestant, depth);
-      console.log([contestant.name, depth, round, rate.toFixed(1), total].join("\t"));
+      const { rate, total, cpu, node } = await measure(contestant, depth);
+      console.log([contestant.name, depth, round, rate.toFixed(1), total, cpu.toFixed(1), node.toFixed(1)].join("\t"));
       await tick();
     }
   }
