@@ -259,7 +259,7 @@ add_up(Tally *tally)
 			return tally->sum;
 	}
 	ereport(ERROR,
-			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+			(errcode(ERRCODE_OBJECT_IN_USE),
 			 errmsg("usage is written faster than it can be read"),
 			 errdetail("Each time it was read, a flush came in between."),
 			 errhint("Raise apikey.flush_interval.")));

@@ -136,7 +136,7 @@ static void
 add_upstream(ApikeyGatewayAnswer *answer, ApikeyDialect dialect,
 			 const Caller *caller)
 {
-	static const Caller nobody = {NULL};
+	static const Caller nobody;
 	ApikeyAnswerHeaders *up = &answer->upstream;
 	const Caller *c = caller ? caller : &nobody;
 

@@ -19,6 +19,7 @@
 #define ereport(level, ...) do { if ((level) >= ERROR) abort(); } while (0)
 #define elog(level, ...) do { if ((level) >= ERROR) abort(); } while (0)
 #define pg_unreachable() abort()
+#define foreach(cell, list) for (cell = list_head(list); cell != NULL; cell = lnext(list, cell))
 #define Assert(condition) ((void) (condition))
 #define StaticAssertDecl(condition, message)
 #define StaticAssertStmt(condition, message)
