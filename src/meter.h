@@ -69,6 +69,7 @@ typedef enum ApikeySpend
 extern Size apikey_meters_size(void);
 extern void apikey_meters_request(void);
 extern void apikey_meters_start(void);
+extern void apikey_meters_restore(void);	/* in the postmaster */
 
 /*
  * Use all, or none.  Of a counter that is not known yet *which tells the

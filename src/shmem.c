@@ -95,7 +95,10 @@ start_shmem(void)
 
 	/* in the postmaster: what a clean stop left behind, and will again */
 	if (!IsUnderPostmaster)
+	{
 		apikey_buffer_restore();
+		apikey_meters_restore();
+	}
 }
 
 char *

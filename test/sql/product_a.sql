@@ -50,6 +50,16 @@ SELECT name, created_by FROM apikey.list_keys('org2a', 'olga');
 SELECT a.account, v.code, v.status, v.message FROM (VALUES (1, 'org1'), (2, 'org2')) a (n, account),
      LATERAL apikey.verify(:'key', account => a.account) v ORDER BY n;
 
+\echo == A4 default 1000 requests per hour and key; beyond it 429
+INSERT INTO apikey.rate_limit (name, kind, max, per) VALUES ('hourly', 'org', 1000, '1 hour');
+SELECT key AS busy, key_id AS busy_id FROM apikey.issue('org4', 'busy', kind => 'org') \gset
+SELECT key AS idle FROM apikey.issue('org4', 'idle', kind => 'org') \gset
+SELECT v.code, count(*) FROM generate_series(1, 1003) n, LATERAL apikey.verify(:'busy', cost => 1 + 0 * n) v GROUP BY v.code ORDER BY v.code COLLATE "C";
+SELECT code, status, message, limit_name, limit_max, limit_per, limit_remaining, retry_after BETWEEN 1 AND 3825 AS retry_after FROM apikey.verify(:'busy');
+SELECT code, limit_remaining FROM apikey.verify(:'idle');
+SELECT apikey.set_limit(:'busy_id', 'hourly', 2000, '1 hour') AS this_key_may_more;
+SELECT code, limit_max, limit_remaining FROM apikey.verify(:'busy');
+
 \echo == A5 one year by default
 SELECT expires_at = created_at + interval '1 year' AS one_year FROM apikey.keys WHERE key_id = :'key_id';
 SELECT expires_at = created_at + interval '10 days' AS ten_days FROM apikey.issue('org1', 'short', kind => 'org', expires_in => '10 days');
@@ -59,7 +69,7 @@ SELECT created_by, created_at BETWEEN clock_timestamp() - interval '1 hour' AND 
 FROM apikey.keys WHERE key_id = :'key_id';
 SELECT metadata FROM apikey.verify(:'key');
 
-\echo == A7 401 missing, invalid, malformed or revoked; 403 insufficient permission; 403 wrong organisation (429: with rate limits)
+\echo == A7 401 missing, invalid, malformed or revoked; 403 insufficient permission; 403 wrong organisation (429: A4)
 SELECT key AS reader FROM apikey.issue('org1', 'reader', '{calls:read}', kind => 'org') \gset
 SELECT key AS dead, key_id AS dead_id FROM apikey.issue('org1', 'dead', kind => 'org') \gset
 SELECT apikey.revoke(:'dead_id');

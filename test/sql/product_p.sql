@@ -60,6 +60,15 @@ SELECT pg_temp.fails($$SELECT apikey.issue('team3', 'three', '{READ_TEAM_APPS}')
 UPDATE apikey.account_policy SET max_keys = 3 WHERE account = 'team3';
 SELECT name FROM apikey.issue('team3', 'three', '{READ_TEAM_APPS}');
 
+\echo == P4 ... and optionally requests per day, over all keys of the team; beyond it 429
+INSERT INTO apikey.account_policy (account, api_enabled, max_requests_per_day) VALUES ('team4', true, 5);
+SELECT key AS one FROM apikey.issue('team4', 'one', '{READ_TEAM_APPS}') \gset
+SELECT key AS two FROM apikey.issue('team4', 'two', '{READ_TEAM_APPS}') \gset
+SELECT v.code, count(*) FROM generate_series(1, 3) n, (VALUES (:'one'), (:'two')) k (key), LATERAL apikey.verify(k.key, 'READ_TEAM_APPS', cost => 1 + 0 * n) v GROUP BY v.code ORDER BY v.code COLLATE "C";
+SELECT code, status, message, limit_name, limit_max, limit_remaining, retry_after BETWEEN 1 AND 86400 AS retry_after FROM apikey.verify(:'two', 'READ_TEAM_APPS');
+UPDATE apikey.account_policy SET max_requests_per_day = NULL WHERE account = 'team4';
+SELECT code AS without FROM apikey.verify(:'two', 'READ_TEAM_APPS');
+
 \echo == P6 flat scopes with descriptions
 SELECT scope, description FROM apikey.scope ORDER BY scope COLLATE "C";
 INSERT INTO apikey.account_policy (account, api_enabled) VALUES ('team6', true);
@@ -104,8 +113,8 @@ INSERT INTO apikey.account_policy (account, api_enabled, max_keys, max_requests_
 SELECT key FROM apikey.issue('team5', 'only', '{READ_CALL_TOKEN}') \gset
 SELECT v.code FROM apikey.verify(:'key', 'READ_CALL_TOKEN') v;
 SELECT v.code FROM apikey.verify(:'key', 'CREATE_CALL_TOKEN') v;
-SELECT apikey.flush_usage() >= 0 AS written;
 SELECT active_keys, max_keys, requests_today, max_requests_per_day, available_scopes FROM apikey.account_usage WHERE account = 'team5';
+SELECT apikey.flush_usage() >= 0 AS written;
 SELECT name, last_used_at > created_at AS last_used FROM apikey.list_keys('team5');
 
 \c :regression

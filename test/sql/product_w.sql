@@ -142,6 +142,16 @@ SELECT o.origin, v.code FROM (VALUES (1, 'https://new.example'), (2, 'https://my
      LATERAL apikey.verify(:'widget', origin => o.origin) v ORDER BY n;
 SELECT pg_temp.fails(format('SELECT apikey.alter_key(%L, allowed_origins => %L)', :'widget_id', '{}')) AS no_domain_left;
 
+\echo == W11 no credits left in the organisation: refused until topped up
+SELECT key AS voice FROM apikey.issue('w11', 'voice') \gset
+SELECT key AS chat FROM apikey.issue('w11', 'chat', kind => 'widget', allowed_origins => '{mysite.com}') \gset
+SELECT apikey.set_account_credits('w11', 3) AS credits;
+SELECT v.code, v.status, v.message, v.credits_remaining FROM (VALUES (1, :'voice', 2), (2, :'chat', 1), (3, :'voice', 1), (4, :'chat', 1)) c (n, key, cost),
+     LATERAL apikey.verify(c.key, 'chat:read', origin => 'mysite.com', cost => c.cost) v ORDER BY n;
+SELECT credits_remaining FROM apikey.account_usage WHERE account = 'w11';
+SELECT apikey.add_account_credits('w11', 5) AS topped_up;
+SELECT v.code, v.credits_remaining FROM (VALUES (1, :'voice'), (2, :'chat')) c (n, key), LATERAL apikey.verify(c.key, 'chat:read', origin => 'mysite.com') v ORDER BY n;
+
 \echo == W12 rotation with overlap, without an outage; keys due for rotation can be listed
 SELECT key, key_id FROM apikey.issue('w12', 'production') \gset
 SELECT name, due_at <= clock_timestamp() AS due FROM apikey.keys_to_rotate WHERE account = 'w12';
