@@ -16,7 +16,7 @@ use Test::More;
 our @EXPORT = qw(new_node bare_node preload session contents issue_keys verdicts sql_error);
 
 # Tables whose content a dump must carry over
-our @tables = qw(kind account_policy scope member capability pepper key import_secret import_scheme imported audit_log signing_key session);
+our @tables = qw(kind account_policy scope member capability rate_limit credit pepper key import_secret import_scheme imported audit_log signing_key session);
 
 # bare_node(NAME, SETTINGS [, INIT ARGUMENTS]): a server, not yet started.
 sub bare_node

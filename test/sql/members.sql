@@ -41,6 +41,7 @@ CREATE TEMP TABLE mem_key AS SELECT i.account, i.name, i.key, i.key_id FROM (VAL
 GRANT SELECT ON mem_key TO PUBLIC;
 SELECT key_id AS id1, key AS key1 FROM mem_key WHERE account = 'mem-1' \gset
 SELECT key_id AS id2, key AS key2 FROM mem_key WHERE account = 'mem-2' \gset
+SELECT apikey.set_credits(:'id1', 5) AS credits, apikey.set_account_credits('mem-1', 5) AS credits;
 CREATE FUNCTION pg_temp.calls(actor text) RETURNS TABLE (n integer, call text, command text) LANGUAGE sql AS $$
     SELECT c.n, c.call, replace(replace(c.command, ':id', (SELECT quote_literal(key_id) FROM mem_key WHERE account = 'mem-1')), ':actor', quote_nullable(actor)) FROM (VALUES
         (1, 'issue', 'SELECT apikey.issue(''mem-1'', ''by an actor'', actor => :actor)'),
@@ -52,7 +53,13 @@ CREATE FUNCTION pg_temp.calls(actor text) RETURNS TABLE (n integer, call text, c
         (7, 'revoke', 'SELECT apikey.revoke(:id, ''test'', :actor)'),
         (8, 'revoke_account', 'SELECT apikey.revoke_account(''mem-1'', ''test'', :actor)'),
         (9, 'revoke_leaked', 'SELECT apikey.revoke_leaked((SELECT key FROM mem_key WHERE account = ''mem-1''), ''test'', :actor)'),
-        (10, 'purge', 'SELECT apikey.purge(''0'', ''mem-1'', :actor)')) c (n, call, command) $$;
+        (10, 'purge', 'SELECT apikey.purge(''0'', ''mem-1'', :actor)'),
+        (11, 'set_limit', 'SELECT apikey.set_limit(:id, ''few'', 10, ''1 minute'', :actor)'),
+        (12, 'set_credits', 'SELECT apikey.set_credits(:id, 10, :actor)'),
+        (13, 'add_credits', 'SELECT apikey.add_credits(:id, 1, :actor)'),
+        (14, 'set_account_credits', 'SELECT apikey.set_account_credits(''mem-1'', 10, :actor)'),
+        (15, 'add_account_credits', 'SELECT apikey.add_account_credits(''mem-1'', 1, :actor)'),
+        (16, 'import_key', 'SELECT apikey.import_key(''mem-1'', ''imported'', ''sha256'', repeat(''0a'', 32), actor => :actor)')) c (n, call, command) $$;
 SELECT c.call, pg_temp.tries(c.command) AS stranger, pg_temp.tries(d.command) AS nobody_but_superuser
 FROM pg_temp.calls('stranger') c JOIN pg_temp.calls(NULL) d USING (n) ORDER BY n;
 
@@ -172,6 +179,7 @@ ROLLBACK;
 SELECT c.n, pg_temp.fails('SELECT apikey.require_capability(' || c.arguments || ')') AS error FROM (VALUES (1, $$'mem-1', 'delete', 'olga'$$), (2, $$'mem-1', NULL, 'olga'$$), (3, $$NULL, 'view', 'olga'$$), (4, $$'*', 'view', 'olga'$$), (5, $$'mem-1', 'view', 'olga'$$)) c (n, arguments) ORDER BY n;
 SELECT c.call, pg_temp.tries(c.command) AS of_the_account_without_enforcement FROM pg_temp.calls(NULL) c WHERE n = 1;
 
+SELECT apikey.set_account_credits('mem-1', NULL);
 DELETE FROM apikey.member;
 DELETE FROM apikey.capability;
 DELETE FROM apikey.account_policy WHERE account LIKE 'mem-%';

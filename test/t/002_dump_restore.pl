@@ -86,6 +86,14 @@ $node->safe_psql(
 	INSERT INTO apikey.member (account, subject, role) VALUES ('acme', 'ada', 'owner'), ('*', 'staff@example.com', 'a "role"'), ('näme "quoted"', E'back\\\\slash', 'owner');
 	));
 push @keys, map { $_->[0] } issue_keys($node, 'postgres', 8, q('acme', 'key ' || n, actor => 'ada'));
+$node->safe_psql(
+	'postgres', q(
+	INSERT INTO apikey.rate_limit (name, kind, account, key_id, max, per, shared, weighted)
+		SELECT 'hourly', kind, account, CASE WHEN of_key THEN (SELECT key_id FROM apikey.keys WHERE name = 'key 6') END, max, per, shared, weighted
+		FROM (VALUES (NULL, '*', false, 100000, interval '1 hour', false, false), ('site', NULL, false, NULL, NULL, false, false),
+			(NULL, 'acme', false, 90000, '1 hour', true, true), (NULL, NULL, true, 80000, '90 minutes 30.5 s', false, false)) v (kind, account, of_key, max, per, shared, weighted);
+	SELECT apikey.set_credits(key_id, 1000, refill_amount => 10, refill_every => '1 day') FROM apikey.keys WHERE name = 'key 7';
+	SELECT apikey.set_account_credits('acme', 5000)));
 push @keys, map { $_->[0] } issue_keys($node, 'postgres', 2,
 	q('acme', 'bare ' || n, '{calls:read}', 'bare', '{192.0.2.0/24,2001:db8::/32}', metadata => '{"a": [1, "\\\\ \"x"]}'));
 push @keys, map { $_->[0] } issue_keys($node, 'postgres', 1, q('closed', 'key', '{calls:read}'));
@@ -194,6 +202,7 @@ my %cases = (
 	'default policy edited' => q(UPDATE apikey.account_policy SET max_keys = 3 WHERE account = '*'),
 	'a policy row added' => q(INSERT INTO apikey.account_policy (account) VALUES ('acme')),
 	'members added' => q(INSERT INTO apikey.member (account, subject, role) VALUES ('acme', 'ada', 'owner'); INSERT INTO apikey.capability (role, action) VALUES ('owner', 'view')),
+	'limits added' => q(INSERT INTO apikey.rate_limit (name, account, max, per) VALUES ('hourly', '*', 1000, '1 hour'); INSERT INTO apikey.rate_limit (name, kind, max, per) VALUES ('hourly', 'widget', 10, '1 s')),
 	'scopes added' => q(INSERT INTO apikey.scope (scope) VALUES ('a:b'), ('a:c')),
 	'one kind removed' => q(DELETE FROM apikey.kind WHERE kind = 'widget'),
 	'all kinds removed' => q(DELETE FROM apikey.kind),

@@ -24,7 +24,7 @@ $publisher->safe_psql(
 	INSERT INTO apikey.account_policy (account, enforce_members) VALUES ('club', true);
 	INSERT INTO apikey.capability (role, action) VALUES ('owner', 'view');
 	INSERT INTO apikey.member (account, subject, role) VALUES ('club', 'ada', 'owner');
-	CREATE PUBLICATION keys FOR TABLE apikey.kind, apikey.account_policy, apikey.scope, apikey.member, apikey.capability, apikey.pepper, apikey.key));
+	CREATE PUBLICATION keys FOR TABLE apikey.kind, apikey.account_policy, apikey.scope, apikey.member, apikey.capability, apikey.rate_limit, apikey.pepper, apikey.key));
 my @keys = issue_keys($publisher, 'postgres', 40, q('acme', 'key ' || n));
 my ($other) = issue_keys($publisher, 'postgres', 1, q('other', 'key'));
 
@@ -33,7 +33,7 @@ is($warm->code($keys[0][0]), 'key_invalid', 'before: unknown to the subscriber')
 my $audit = $subscriber->safe_psql('postgres', 'SELECT count(*) FROM apikey.audit_log');
 my $connection = $publisher->connstr . ' dbname=postgres';
 $subscriber->safe_psql('postgres', "CREATE SUBSCRIPTION keys CONNECTION '$connection' PUBLICATION keys");
-$subscriber->poll_query_until('postgres', q(SELECT count(*) = 7 AND bool_and(srsubstate IN ('r', 's')) FROM pg_subscription_rel))
+$subscriber->poll_query_until('postgres', q(SELECT count(*) = 8 AND bool_and(srsubstate IN ('r', 's')) FROM pg_subscription_rel))
   or die 'no initial copy: ' . PostgreSQL::Test::Utils::slurp_file($subscriber->logfile);
 pass('the tables have been copied: shipped rows did not clash');
 
@@ -94,6 +94,12 @@ on_publisher("UPDATE apikey.member SET subject = 'bob'");
 is(looks('ada') . ' ' . looks('bob'), 'refused looks', '... and are replicated');
 on_publisher("DELETE FROM apikey.capability");
 is(looks('bob'), 'refused', '... with what their roles may do');
+# Limits
+on_publisher("INSERT INTO apikey.rate_limit (name, account, max, per) VALUES ('few', 'acme', 1, '1 day')");
+$warm->code($keys[3][0]);
+is($warm->code($keys[3][0]) . ' ' . $block->code($keys[3][0]), 'rate_limited rate_limited', 'a limit is replicated');
+on_publisher("UPDATE apikey.rate_limit SET max = NULL, per = NULL");
+is($warm->code($keys[3][0]) . ' ' . $block->code($keys[3][0]), 'valid valid', '... and lifted');
 on_publisher('SELECT apikey.set_current_pepper(apikey.add_pepper())');
 my ($new) = issue_keys($publisher, 'postgres', 1, q('acme', 'under the second pepper'));
 caught_up();
