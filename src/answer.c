@@ -48,6 +48,7 @@ read_limit(const ApikeyDecision *d, Limit *limit)
 {
 	Datum		values[VERDICT_NCOLUMNS];
 	bool		nulls[VERDICT_NCOLUMNS];
+	int			retry_after;
 
 	apikey_verdict_values(d, values, nulls);
 	limit->name = nulls[VERDICT_LIMIT_NAME] ? NULL :
@@ -56,7 +57,11 @@ read_limit(const ApikeyDecision *d, Limit *limit)
 	limit->per = number_or(values, nulls, VERDICT_LIMIT_PER);
 	limit->remaining = number_or(values, nulls, VERDICT_LIMIT_REMAINING);
 	limit->reset = number_or(values, nulls, VERDICT_LIMIT_RESET);
-	return number_or(values, nulls, VERDICT_RETRY_AFTER);
+	retry_after = number_or(values, nulls, VERDICT_RETRY_AFTER);
+	/* nothing remains until then; Retry-After must not be earlier than that */
+	if (d->code != APIKEY_VALID && retry_after >= 0)
+		limit->reset = retry_after;
+	return retry_after;
 }
 
 int

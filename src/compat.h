@@ -127,7 +127,7 @@ apikey_guc_alloc(size_t size)
 
 /* Parse JSON, escapes resolved; false where it is none, never with an error. */
 static inline bool
-apikey_json_parse(char *text, size_t len, JsonSemAction *actions)
+apikey_json_parse(char *text, size_t len, const JsonSemAction *actions)
 {
 	JsonLexContext *lex;
 
@@ -137,7 +137,7 @@ apikey_json_parse(char *text, size_t len, JsonSemAction *actions)
 #else
 	lex = makeJsonLexContextCstringLen(text, len, GetDatabaseEncoding(), true);
 #endif
-	return pg_parse_json(lex, actions) == JSON_SUCCESS;
+	return pg_parse_json(lex, (JsonSemAction *) actions) == JSON_SUCCESS;
 }
 
 #endif							/* APIKEY_COMPAT_H */

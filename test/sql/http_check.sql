@@ -132,6 +132,32 @@ SELECT d AS dialect, c.* FROM unnest('{generic,envoy}'::text[]) d, LATERAL apike
 SELECT pg_temp.code('{"origin": "https://mysite.com"}', 'OPTIONS') AS no_preflight, pg_temp.code('{"access-control-request-method": "POST"}', 'POST') AS no_preflight_either;
 SELECT verifications - :before AS counted FROM apikey.stats;
 
+\echo == Limits
+-- An answer without the seconds in it
+CREATE FUNCTION pg_temp.timeless(anything text) RETURNS text LANGUAGE sql AS $$
+    SELECT regexp_replace(regexp_replace(anything, '(;t=|"Retry-After", "|-Retry-After", "|-Reset", "|"retry_after":)[0-9]+', '\1<n>', 'g'), '"[0-9]{9,}"', '"<time>"', 'g') $$;
+INSERT INTO apikey.rate_limit (name, account, max, per) VALUES ('per_hour', 'gate-limited', 4, '1 hour');
+SELECT key AS limited FROM apikey.issue('gate-limited', 'limited', '{calls:read}') \gset
+SELECT set_config('apikey.limit_headers', 'ietf', false);
+SELECT pg_temp.timeless(response_headers::text) AS ietf FROM apikey.http_check(jsonb_build_object('x-api-key', :'limited'), 'GET', '/calls');
+SET apikey.limit_headers = 'legacy';
+SELECT pg_temp.timeless(response_headers::text) AS legacy FROM apikey.http_check(jsonb_build_object('x-api-key', :'limited'), 'GET', '/calls');
+SET apikey.limit_headers = 'both';
+SELECT pg_temp.timeless(response_headers::text) AS both FROM apikey.http_check(jsonb_build_object('x-api-key', :'limited'), 'GET', '/calls');
+SET apikey.limit_headers = 'none';
+SELECT pg_temp.timeless(response_headers::text) AS none FROM apikey.http_check(jsonb_build_object('x-api-key', :'limited'), 'GET', '/calls');
+RESET apikey.limit_headers;
+SELECT d.d AS dialect, c.allowed, c.status, pg_temp.timeless(c.response_headers::text) AS response_headers, pg_temp.timeless(c.body) AS body
+FROM unnest('{generic,nginx,envoy,traefik,hasura,kong}'::text[]) WITH ORDINALITY d (d, n), LATERAL apikey.http_check(jsonb_build_object('x-api-key', :'limited'), 'GET', '/calls', dialect => d.d) c ORDER BY n \gx
+-- Retry-After is when the limit says that something remains again
+SELECT (SELECT (h ->> 1)::int FROM jsonb_array_elements(c.response_headers) h WHERE h ->> 0 = 'Retry-After') BETWEEN 1 AND 3826 AS retry_after,
+       (SELECT h ->> 1 FROM jsonb_array_elements(c.response_headers) h WHERE h ->> 0 = 'Retry-After') = (SELECT substring(h ->> 1 FROM ';t=(.*)') FROM jsonb_array_elements(c.response_headers) h WHERE h ->> 0 = 'RateLimit') AS same
+FROM apikey.http_check(jsonb_build_object('x-api-key', :'limited'), 'GET', '/calls') c;
+SELECT key AS poor FROM apikey.issue('gate', 'poor', '{calls:read}', credits => 1) \gset
+SELECT c.allowed, c.status, c.body::jsonb ->> 'code' AS code FROM generate_series(1, 2) n, LATERAL apikey.http_check(jsonb_build_object('x-api-key', :'poor'), 'GET', '/calls/' || n) c;
+SELECT status, response_headers FROM apikey.http_check(jsonb_build_object('x-api-key', :'poor'), 'GET', '/calls', dialect => 'nginx');
+DELETE FROM apikey.rate_limit WHERE account = 'gate-limited';
+
 \echo == What was refused is on record
 SELECT key AS k, key_id FROM apikey.issue('gate', 'counted', '{calls:read}') \gset
 SELECT pg_temp.code(jsonb_build_object('x-api-key', :'k', 'X-Request-Id', ' r-1 '), 'POST', '/calls?key=' || :'k', required => 'calls:write');

@@ -163,6 +163,29 @@ SELECT pg_temp.tried(format('{"authorization": "Bearer a.b.c", "X-Api-Key": " %s
 SELECT current_setting('request.headers') AS headers;
 ROLLBACK;
 
+\echo == Limits: in the headers of passes and of refusals
+CREATE FUNCTION pg_temp.timeless(anything text) RETURNS text LANGUAGE sql AS $$
+    SELECT regexp_replace(anything, '(;t=|"Retry-After":"|"retry_after":)[0-9]+', '\1<n>', 'g') $$;
+INSERT INTO apikey.rate_limit (name, account, max, per) VALUES ('per_hour', 'limited', 2, '1 hour');
+SELECT jsonb_build_object('x-api-key', key) AS limited FROM apikey.issue('limited', 'limited', '{items:read}') \gset
+BEGIN;
+SELECT pg_temp.tried(:'limited');
+SELECT pg_temp.timeless(current_setting('response.headers')) AS response_headers;
+ROLLBACK;
+-- others may have set some already
+BEGIN;
+SELECT set_config('response.headers', '[{"X-Mine": "1"}, {"X-Mine": "2"}]', true);
+SELECT pg_temp.tried(:'limited');
+SELECT pg_temp.timeless(current_setting('response.headers')) AS response_headers;
+SELECT pg_temp.timeless(pg_temp.tried(:'limited'));
+ROLLBACK;
+SET apikey.error_style = 'pt';
+BEGIN;
+SELECT pg_temp.timeless(pg_temp.tried(:'limited'));
+ROLLBACK;
+RESET apikey.error_style;
+DELETE FROM apikey.rate_limit WHERE account = 'limited';
+
 \echo == Sessions: a token that names one of our signing keys is judged here
 SELECT token, session_id FROM apikey.open_session(:'key', scopes => '{items:read}') \gset
 BEGIN;
