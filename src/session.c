@@ -117,6 +117,7 @@ typedef struct SessionSearch
 
 /*
  * Take the columns that we know out of a row; there may be others behind them.
+ * What is stored out of line is fetched while the row can't go away.
  */
 static bool
 take_row(TupleTableSlot *slot, void *arg)
@@ -125,9 +126,15 @@ take_row(TupleTableSlot *slot, void *arg)
 	HeapTuple	copy = ExecCopySlotHeapTuple(slot);
 
 	for (int i = 1; i <= APIKEY_SESSION_NCOLUMNS; i++)
-		search->session->value[i] = heap_getattr(copy, i,
-												 slot->tts_tupleDescriptor,
-												 &search->session->null[i]);
+	{
+		Datum		value = heap_getattr(copy, i, slot->tts_tupleDescriptor,
+										 &search->session->null[i]);
+
+		if (!search->session->null[i] &&
+			TupleDescAttr(slot->tts_tupleDescriptor, i - 1)->attlen == -1)
+			value = PointerGetDatum(PG_DETOAST_DATUM_PACKED(value));
+		search->session->value[i] = value;
+	}
 	search->found = true;
 	return false;
 }
@@ -212,7 +219,7 @@ static void
 narrow_scopes(const ApikeySession *session, ApikeyKey *key)
 {
 	struct varlena *scopes = (struct varlena *)
-		PG_DETOAST_DATUM_PACKED(session->value[SESSION_SCOPES]);
+		DatumGetPointer(session->value[SESSION_SCOPES]);
 	ApikeyGrants grants = apikey_scopes_open(scopes);
 	bool		covered = true;
 

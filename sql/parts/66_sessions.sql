@@ -192,6 +192,10 @@ BEGIN
         WHERE s.session_id = ended.session_id RETURNING s.session_id
     )
     DELETE FROM apikey.session_use u USING gone WHERE u.session_id = gone.session_id;
+    -- What the flush worker noted just when its session was removed
+    DELETE FROM apikey.session_use u
+        WHERE u.last_used_at < now - interval '1 day'
+          AND NOT EXISTS (SELECT FROM apikey.session s WHERE s.session_id = u.session_id);
     -- Not while a transaction that signed with one may still be open
     DELETE FROM apikey.signing_key k
         WHERE k.retired_at < now - interval '1 day'

@@ -26,7 +26,7 @@ sub install_jose
 	copy("$FindBin::RealBin/../jose/$_", $dir) or die "$_: $!" for qw(package.json verify.mjs tamper.mjs);
 	my ($out, $err) = ('', '');
 	my $good = eval {
-		IPC::Run::run([ 'npm', 'install', '--cache', "$dir/cache", '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error' ],
+		IPC::Run::run([ 'npm', 'install', '--cache', "$dir/cache", '--ignore-scripts', '--fetch-retries=1', '--fetch-retry-mintimeout=1000', '--no-audit', '--no-fund', '--loglevel=error' ],
 			'<', \undef, '>', \$out, '2>', \$err,
 			init => sub { chdir $dir or die }, IPC::Run::timeout(300));
 	};
