@@ -263,6 +263,18 @@ UPDATE apikey.signing_key SET retired_at = clock_timestamp() - interval '25 hour
 SELECT apikey.maintain_sessions(clock_timestamp());
 SELECT count(*) AS signing_keys FROM apikey.signing_key;
 
+\echo == Limits and credits are those of its key
+SELECT key AS limited_key, key_id AS limited_id FROM apikey.issue('sessions-1', 'limited', credits => 5) \gset
+SELECT apikey.set_limit(:'limited_id', 'calls', 3, '1 hour');
+SELECT token FROM apikey.open_session(:'limited_key', cost => 2) \gset limited_
+SELECT code, limit_name, limit_remaining, credits_remaining FROM apikey.verify(:'limited_token');
+SELECT code, limit_name, limit_remaining, credits_remaining FROM apikey.verify(:'limited_key');
+SELECT code, status, limit_name, retry_after > 0 AS later FROM apikey.verify(:'limited_token');
+SELECT ok, code, status, message, retry_after > 0 AS later, token FROM apikey.open_session(:'limited_key');
+SELECT apikey.set_limit(:'limited_id', 'calls', NULL, NULL);
+SELECT ok, code, status, token FROM apikey.open_session(:'limited_key', cost => 2);
+SELECT code, credits_remaining FROM apikey.verify(:'limited_token');
+
 \echo == The role of a kind is in the token
 CREATE ROLE regress_apikey_session;
 INSERT INTO apikey.kind (kind, prefix, default_scopes, db_role) VALUES ('sessions_role', 'sesr_', '*', 'regress_apikey_session');
