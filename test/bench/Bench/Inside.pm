@@ -226,6 +226,10 @@ sub memory
 	my ($keys) = sql('SELECT count(*) FROM apikey.key');
 	my $total = 0;
 	$total += $_->[1] for @sizes;
+	my ($limits) = grep { $_->[0] =~ /limit/ } @shared;
+	my $slots = eval { sql('SELECT limit_slots FROM apikey.stats') };
+	say_text(sprintf 'Of these %s bytes a limit in use: %s MB for 100,000 keys with one limit each (calculated).', number($limits->[1] / $slots), number(1e5 * $limits->[1] / $slots / 1048576))
+	  if $limits && $slots;
 	say_text('On disk, ' . number($keys) . ' keys with one scope and one network each, one audit row each:');
 	table([ '', 'bytes a key', 'MB, 1 M keys', 'GB, 100 M keys (calculated)' ],
 		map { [ $_->[0], number($_->[1] / $keys), number($_->[1] / $keys * 1e6 / 1048576), number($_->[1] / $keys * 1e8 / 1073741824) ] } @sizes, [ 'all', $total ]);
