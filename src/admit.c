@@ -232,6 +232,19 @@ spend(Gauges *gauges, bool *refused)
 }
 
 /*
+ * Learn what other servers have spent of a counter.
+ */
+static void
+refresh(Gauges *gauges)
+{
+	for (int i = gauges->nlimits; i < gauges->count; i++)
+	{
+		if (gauges->meters[i].stale)
+			apikey_meter_refreshed(&gauges->meters[i], tally(gauges, i));
+	}
+}
+
+/*
  * The same without using anything, for explain.
  */
 static void
@@ -468,4 +481,6 @@ apikey_admit(ApikeyDecision *d, ApikeyTrace *trace)
 		return;
 	}
 	describe(&gauges, refused);
+	if (!trace)
+		refresh(&gauges);
 }

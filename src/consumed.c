@@ -29,8 +29,9 @@
 #include "apikey.h"
 #include "catalog.h"
 #include "compat.h"
-#include "shmem.h"
 #include "consumed.h"
+#include "meter.h"
+#include "shmem.h"
 
 /* How often to begin anew because a flush came in between */
 #define TRIES_MAX	100
@@ -38,7 +39,7 @@
 /* Columns, as 45_usage.sql and 58_credit.sql create them */
 enum
 {
-	STATE_NODE = 1, STATE_BATCH
+	STATE_NODE = 1, STATE_BATCH, STATE_FLUSHED_AT
 };
 
 enum
@@ -67,6 +68,8 @@ typedef struct LastBatch
 {
 	char		node[32];
 	int64		number;
+	TimestampTz since;
+	bool		others;			/* have flushed since */
 } LastBatch;
 
 uint64
@@ -86,6 +89,9 @@ read_state(TupleTableSlot *slot, void *arg)
 	if (VARSIZE_ANY_EXHDR(node) == strlen(last->node) &&
 		memcmp(VARDATA_ANY(node), last->node, strlen(last->node)) == 0)
 		last->number = DatumGetInt64(slot_getattr(slot, STATE_BATCH, &isnull));
+	else
+		last->others |= last->since <
+			DatumGetTimestampTz(slot_getattr(slot, STATE_FLUSHED_AT, &isnull));
 	return true;
 }
 
@@ -95,7 +101,7 @@ read_state(TupleTableSlot *slot, void *arg)
 static int64
 last_batch(void)
 {
-	LastBatch	last = {.number = 0};
+	LastBatch	last = {.since = GetCurrentTimestamp() - USECS_PER_DAY};
 	Relation	rel = table_open(apikey_relation(APIKEY_REL_FLUSH_STATE),
 								 AccessShareLock);
 
@@ -103,6 +109,7 @@ last_batch(void)
 			 GetSystemIdentifier());
 	apikey_scan(rel, InvalidOid, NULL, 0, read_state, &last);
 	table_close(rel, AccessShareLock);
+	apikey_meters_note_others(last.others);
 	return last.number;
 }
 

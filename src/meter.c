@@ -12,12 +12,20 @@
  */
 #include "postgres.h"
 
+#include "access/xlog.h"
 #include "miscadmin.h"
 #include "port/pg_bitutils.h"
 
 #include "catalog.h"
 #include "crypto.h"
 #include "meter_slots.h"
+#include "settings.h"
+
+/*
+ * When a counter is asked anew what other servers have spent: after each
+ * flush where there are any, else now and then, for there may be some.
+ */
+#define REFRESH_TICKS	(600 * APIKEY_TICKS_PER_SEC)
 
 /* A counter must be loaded within this time, or another backend does it */
 #define LOAD_TICKS		(5 * APIKEY_TICKS_PER_SEC)
@@ -98,6 +106,14 @@ find_window(ApikeyMeter *meter, int64 now)
 	return &slot->u.window;
 }
 
+static int64
+refresh_ticks(void)
+{
+	return apikey_meters->others || RecoveryInProgress() ?
+		Max(apikey_flush_interval, 1000) * (APIKEY_TICKS_PER_SEC / 1000) :
+		REFRESH_TICKS;
+}
+
 /*
  * The slot of a counter; *result tells what is to be done if it is not ready.
  */
@@ -141,6 +157,11 @@ find_counter(ApikeyMeter *meter, int64 now, ApikeySpend *result)
 			slot->u.counter.used = 0;
 		}
 		slot->touched = now;
+		if (now - slot->u.counter.loaded_at > refresh_ticks())
+		{
+			slot->u.counter.loaded_at = now;
+			meter->stale = true;
+		}
 	}
 	return slot;
 }
@@ -237,6 +258,7 @@ apikey_meters_spend(ApikeyMeter *meters, int count, int *which)
 
 		*which = i;
 		meter->wait = 0;
+		meter->stale = false;
 		if (meter->sort == APIKEY_METER_WINDOW)
 		{
 			meter->place = find_window(meter, now);
@@ -320,9 +342,28 @@ apikey_meter_loaded(const ApikeyMeter *meter, int64 used)
 	{
 		slot->u.counter.used = used;
 		slot->state = APIKEY_SLOT_COUNTER;
-		slot->touched = apikey_meter_now();
+		slot->touched = slot->u.counter.loaded_at = apikey_meter_now();
 	}
 	LWLockRelease(partition->lock);
+}
+
+void
+apikey_meter_refreshed(const ApikeyMeter *meter, int64 used)
+{
+	ApikeyMeterPartition *partition;
+	ApikeyMeterSlot *slot = lock_slot(meter, &partition);
+
+	if (slot != NULL && slot->state == APIKEY_SLOT_COUNTER &&
+		slot->u.counter.period == meter->period)
+		slot->u.counter.used = Max(slot->u.counter.used, used);
+	LWLockRelease(partition->lock);
+}
+
+void
+apikey_meters_note_others(bool others)
+{
+	if (apikey_meters != NULL)
+		apikey_meters->others = others;
 }
 
 void

@@ -50,6 +50,8 @@ typedef struct ApikeyMeter
 	int64		wait;			/* ticks until it could pass; 0: passes, -1:
 								 * never, or a counter is used up */
 	int64		reset;			/* ticks until a window is empty */
+	bool		stale;			/* a counter that other servers may have
+								 * spent from: to be refreshed */
 
 	/* private */
 	uint64		hash;
@@ -79,6 +81,15 @@ extern ApikeySpend apikey_meters_spend(ApikeyMeter *meters, int count,
 									   int *which);
 extern void apikey_meter_loaded(const ApikeyMeter *meter, int64 used);
 extern void apikey_meter_not_loaded(const ApikeyMeter *meter);
+
+/*
+ * What the tables and the buffer say by now, for a counter that was stale:
+ * it never falls.
+ */
+extern void apikey_meter_refreshed(const ApikeyMeter *meter, int64 used);
+
+/* Were there other servers that have written usage lately? */
+extern void apikey_meters_note_others(bool others);
 
 /* Look without using anything; known is false for a counter that is not. */
 extern void apikey_meters_look(ApikeyMeter *meters, int count);

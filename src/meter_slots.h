@@ -44,6 +44,7 @@ typedef struct ApikeyMeterSlot
 			int64		used;
 			int64		period;
 			uint64		era;	/* of quotas: when it was loaded */
+			int64		loaded_at;	/* or refreshed, in ticks */
 			pid_t		loader;
 		}			counter;
 	}			u;
@@ -70,6 +71,7 @@ typedef struct ApikeyMeters
 	int32		npartitions;	/* a power of 2 */
 	pg_atomic_uint64 overflows; /* calls that used an overflow window */
 	pg_atomic_uint64 quota_era;
+	bool		others;			/* other servers write usage; no lock */
 	ApikeyMeterPartition partition[APIKEY_METER_PARTITIONS];
 } ApikeyMeters;
 
