@@ -55,13 +55,14 @@ sub kill_under_load
 	}
 	else
 	{
-		my $pid = '';
-		for (1 .. 500)
+		# A worker may have ended meanwhile: then the next one.
+		for (1 .. 5000)
 		{
-			last if ($pid = $session->query("$victim")) ne '';
+			my $pid = $session->query($victim);
+			next if $pid eq '';
+			usleep(rand 50_000);
+			last if kill 9, $pid;
 		}
-		usleep(rand 50_000);
-		kill 9, $pid or note "$what $pid was gone";
 	}
 	my ($answered) = end_load($load);
 	my $rate = $answered / (time - $started);
@@ -106,24 +107,32 @@ for my $run (1 .. ($long ? 10 : 2))
 	$total = counted($node);
 }
 
-# The worker, caught in the middle: it waits for a lock of ours.
+# The worker, caught in the middle: it waits for a lock of ours, for half a
+# second, and if it is gone before the fault happens there is another soon.
 sub catch_worker
 {
-	my ($locker) = @_;
+	my ($locker, $fault) = @_;
+	my $watch = session($node);
 	$locker->query('BEGIN; LOCK TABLE apikey.usage_hour IN SHARE MODE');
-	$node->safe_psql('postgres', "SELECT apikey.verify('$key') FROM generate_series(1, 100)");
-	$node->poll_query_until('postgres',
-		q(SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'apikey flush worker' AND wait_event_type = 'Lock'))
-	  or die 'no worker waits';
-	return $node->safe_psql('postgres', $worker);
+	$watch->query("SELECT apikey.verify('$key') FROM generate_series(1, 100)");
+	for (1 .. 5000)
+	{
+		my $pid = $watch->query("$worker AND wait_event_type = 'Lock'");
+		if ($pid ne '' && $fault->($watch, $pid))
+		{
+			$watch->quit;
+			return $pid;
+		}
+		usleep(10_000);
+	}
+	die 'no worker waits';
 }
 flush($node);
 $total = counted($node);
 for my $run (1 .. $runs)
 {
 	my $locker = session($node);
-	my $pid = catch_worker($locker);
-	kill 9, $pid;
+	my $pid = catch_worker($locker, sub { kill 9, $_[1] });
 	eval { $locker->query('SELECT 1') };
 	$locker->quit;
 	restart_from_crash($node);
@@ -134,8 +143,8 @@ for my $run (1 .. $runs)
 	$total = counted($node);
 
 	$locker = session($node);
-	$pid = catch_worker($locker);
-	is($node->safe_psql('postgres', "SELECT pg_terminate_backend($pid)"), 't', 'a worker in mid-flush is terminated');
+	$pid = catch_worker($locker, sub { $_[0]->query("SELECT pg_terminate_backend($_[1])") eq 't' });
+	pass('a worker in mid-flush is terminated');
 	$node->poll_query_until('postgres', "SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = $pid") or die 'it stays';
 	$locker->query('COMMIT');
 	$locker->quit;
