@@ -329,12 +329,6 @@ read_key(FunctionCallInfo fcinfo, Oid caller, Import *import)
 	TimestampTz created = now;
 	char	   *actor = apikey_effective_actor(fcinfo, ARG_ACTOR);
 
-	if (!PG_ARGISNULL(ARG_CREDITS))
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("credits are not available yet"),
-				 errdetail("Argument \"credits\" must be left out."),
-				 errhint("Import the key without credits.")));
 	apikey_rules_find(&import->rules, import->account,
 					  apikey_text_argument(fcinfo, ARG_KIND, APIKEY_KIND_MAX));
 	apikey_rule_may_issue(&import->rules);
@@ -346,6 +340,8 @@ read_key(FunctionCallInfo fcinfo, Oid caller, Import *import)
 	apikey_newkey_fill(fcinfo, &args, &import->rules, caller, &import->key);
 	set_expiry(fcinfo, now, import);
 	set_display(fcinfo, import);
+	if (!PG_ARGISNULL(ARG_CREDITS))
+		apikey_newkey_check_credits(PG_GETARG_INT64(ARG_CREDITS));
 	if (!PG_ARGISNULL(ARG_DISABLED) && PG_GETARG_BOOL(ARG_DISABLED))
 	{
 		apikey_newkey_set(&import->key, KEY_DISABLED_AT,
@@ -478,6 +474,8 @@ apikey_sql_import_key(PG_FUNCTION_ARGS)
 	if (!check_arguments(fcinfo, saved.caller, true, &import, key_id))
 	{
 		store_import(&import);
+		if (!PG_ARGISNULL(ARG_CREDITS))
+			apikey_newkey_credits(&import.key, PG_GETARG_INT64(ARG_CREDITS));
 		*key_id = *DatumGetUUIDP(import.key.value[KEY_KEY_ID]);
 	}
 	apikey_leave(&saved);
@@ -510,7 +508,6 @@ is_refusal(const ErrorData *error)
 	return error->sqlerrcode == ERRCODE_INVALID_PARAMETER_VALUE ||
 		error->sqlerrcode == ERRCODE_APIKEY_FORBIDDEN ||
 		error->sqlerrcode == ERRCODE_APIKEY_CONFLICT ||
-		error->sqlerrcode == ERRCODE_FEATURE_NOT_SUPPORTED ||
 		error->sqlerrcode == ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE;
 }
 

@@ -42,6 +42,7 @@ enum
 typedef struct Imported
 {
 	bool		found;
+	const pg_uuid_t *fingerprint;	/* that it must have; NULL: any */
 	pg_uuid_t	key_id;
 	int32		scheme_id;
 	char	   *lookup;			/* NULL: none */
@@ -79,6 +80,11 @@ read_imported(TupleTableSlot *slot, void *arg)
 	Imported   *row = arg;
 
 	slot_getallattrs(slot);
+	/* a hash index finds what has the same hash */
+	if (row->fingerprint != NULL &&
+		memcmp(DatumGetUUIDP(slot->tts_values[IMPORTED_FINGERPRINT]),
+			   row->fingerprint, UUID_LEN) != 0)
+		return true;
 	row->found = true;
 	row->key_id = *DatumGetUUIDP(slot->tts_values[IMPORTED_KEY_ID]);
 	row->scheme_id = DatumGetInt32(slot->tts_values[IMPORTED_SCHEME_ID]);
@@ -100,6 +106,7 @@ find_imported(const pg_uuid_t *key_id, Imported *row)
 	ScanKeyData scan_key;
 
 	row->found = false;
+	row->fingerprint = NULL;
 	ScanKeyInit(&scan_key, 1, BTEqualStrategyNumber, F_UUID_EQ,
 				UUIDPGetDatum(key_id));
 	apikey_scan(rel, apikey_relation(APIKEY_REL_IMPORTED_PKEY), &scan_key, 1,
@@ -256,7 +263,7 @@ apikey_imported_find(const pg_uuid_t *fingerprint, ApikeyKey *key)
 	Relation	rel = table_open(apikey_relation(APIKEY_REL_IMPORTED),
 								 AccessShareLock);
 	ScanKeyData scan_key;
-	Imported	row = {.found = false};
+	Imported	row = {.fingerprint = fingerprint};
 
 	ScanKeyInit(&scan_key, 1, HTEqualStrategyNumber, F_UUID_EQ,
 				UUIDPGetDatum(fingerprint));

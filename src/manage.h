@@ -68,7 +68,8 @@ extern void apikey_newkey_set_expiry(ApikeyKey *key,
 									 const ApikeyExpiry *expiry);
 extern void apikey_newkey_store(const ApikeyKey *key, const char *event);
 
-/* Give a new key, after it is stored, credits; 22023 if they cannot be. */
+/* Give a new key, after it is stored, credits; 22023 if they can't be. */
+extern void apikey_newkey_check_credits(int64 credits);
 extern void apikey_newkey_credits(const ApikeyKey *key, int64 credits);
 
 /* KA409 unless the key's state allows a change: not revoked, not expired. */

@@ -111,16 +111,35 @@ apikey_newkey_store(const ApikeyKey *key, const char *event)
 }
 
 void
+apikey_newkey_check_credits(int64 credits)
+{
+	static ApikeyPlan plan = {
+		.query = "SELECT apikey.check_credits($1, NULL, NULL)",
+		.nargs = 1,
+		.types = {INT8OID},
+	};
+	ApikeyPrivileges saved;
+	Datum		value = Int64GetDatum(credits);
+
+	apikey_enter(&saved, NULL);
+	SPI_connect();
+	apikey_plan_query_latest(&plan, &value, NULL);
+	SPI_finish();
+	apikey_leave(&saved);
+}
+
+void
 apikey_newkey_credits(const ApikeyKey *key, int64 credits)
 {
 	static ApikeyPlan plan = {
-		.query = "SELECT apikey.check_credits($2, NULL, NULL), apikey.start_credits($1, NULL, $2)",
+		.query = "SELECT apikey.start_credits($1, NULL, $2)",
 		.nargs = 2,
 		.types = {UUIDOID, INT8OID},
 	};
 	ApikeyPrivileges saved;
 	Datum		values[2] = {key->value[KEY_KEY_ID], Int64GetDatum(credits)};
 
+	apikey_newkey_check_credits(credits);
 	apikey_enter(&saved, NULL);
 	SPI_connect();
 	apikey_plan_execute(&plan, values, NULL, SPI_OK_SELECT);

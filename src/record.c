@@ -240,3 +240,14 @@ apikey_sql_invalidate(PG_FUNCTION_ARGS)
 		apikey_meters_forget_quotas();
 	PG_RETURN_POINTER(NULL);
 }
+
+PG_FUNCTION_INFO_V1(apikey_sql_is_rehashing);
+
+/*
+ * apikey.is_rehashing() returns boolean
+ */
+Datum
+apikey_sql_is_rehashing(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(apikey_rehashing);
+}

@@ -83,6 +83,8 @@ SELECT status, disabled_by, disabled_at IS NOT NULL AS disabled, display FROM ap
 SELECT code FROM apikey.verify('off_key');
 SELECT apikey.enable(:'off_id');
 SELECT code FROM apikey.verify('off_key');
+SELECT apikey.import_key('import-3', 'Credits', 'sha256', pg_temp.sha256_hex('credit_key'), credits => 2) AS credit_id \gset
+SELECT n, v.code, v.credits_remaining FROM generate_series(1, 3) n, LATERAL apikey.verify('credit_key') v ORDER BY n;
 SELECT apikey.import_key('import-3', 'Past', 'sha256', pg_temp.sha256_hex('past_key'), expires_at => '2020-01-01 00:00:00+00') AS past_id \gset
 SELECT status, expires_at FROM apikey.keys WHERE key_id = :'past_id';
 SELECT code FROM apikey.verify('past_key');
@@ -144,7 +146,7 @@ INSERT INTO faults VALUES
     (30, $$'', 'n', 'sha256', repeat('a', 64)$$), (31, $$'a', '', 'sha256', repeat('a', 64)$$), (32, $$'a', 'n', 'sha256', repeat('a', 64), '{}'$$), (33, $$'a', 'n', 'sha256', repeat('a', 64), kind => 'none'$$), (34, $$'a', 'n', 'sha256', repeat('a', 64), allowed_ips => '{10}'$$),
     (35, $$'a', 'n', 'sha256', repeat('a', 64), allowed_origins => '{a.example}'$$), (36, $$'a', 'n', 'sha256', repeat('a', 64), metadata => '1'$$), (37, $$'a', 'n', 'sha256', repeat('a', 64), db_role => 'regress_apikey_absent'$$), (38, $$'a', 'n', 'sha256', repeat('a', 64), kind => 'widget'$$),
     (40, $$'a', 'n', 'sha256', repeat('a', 64), expires_at => '-infinity'$$), (41, $$'a', 'n', 'sha256', repeat('a', 64), created_at => '2999-01-01'$$), (42, $$'a', 'n', 'sha256', repeat('a', 64), last_used_at => 'infinity'$$), (43, $$'a', 'n', 'sha256', repeat('a', 64), created_at => '-infinity'$$),
-    (44, $$'a', 'n', 'sha256', encode(sha256('shown_key'), 'hex'), display => 'shown_key'$$), (45, $$'a', 'n', 'sha256', repeat('a', 64), display => ''$$), (46, $$'a', 'n', 'sha256', encode(sha256('rest'), 'hex'), separator => '|', hashed_part => 'after', display => '1|rest'$$);
+    (44, $$'a', 'n', 'sha256', encode(sha256('shown_key'), 'hex'), display => 'shown_key'$$), (47, $$'a', 'n', 'sha256', repeat('a', 64), credits => -1$$), (45, $$'a', 'n', 'sha256', repeat('a', 64), display => ''$$), (46, $$'a', 'n', 'sha256', encode(sha256('rest'), 'hex'), separator => '|', hashed_part => 'after', display => '1|rest'$$);
 CREATE FUNCTION pg_temp.checked(arguments text) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE result text; BEGIN EXECUTE format('SELECT apikey.import_check(%s)', arguments) INTO result; RETURN result; END $$;
 SELECT n, pg_temp.fails(format('SELECT apikey.import_key(%s)', arguments)) AS error FROM faults ORDER BY n;
