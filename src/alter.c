@@ -213,7 +213,7 @@ store_changes(const ApikeyKey *key)
 PG_FUNCTION_INFO_V1(apikey_sql_keys_exist);
 
 /*
- * apikey.keys_exist(of_kind, of_pepper) returns boolean
+ * apikey.keys_exist(of_kind, of_pepper, only_ours) returns boolean
  *		Are there keys of a kind, or under a pepper, at this very moment?  To
  *		be called as the owner, with the key table locked against new ones.
  */
@@ -221,13 +221,15 @@ Datum
 apikey_sql_keys_exist(PG_FUNCTION_ARGS)
 {
 	static ApikeyPlan plan = {
-		.query = "SELECT EXISTS (SELECT FROM apikey.key WHERE kind = $1)"
+		.query = "SELECT EXISTS (SELECT FROM apikey.key k WHERE k.kind = $1 AND NOT"
+		" ($3 AND EXISTS (SELECT FROM apikey.imported i WHERE i.key_id = k.key_id)))"
 		" OR EXISTS (SELECT FROM apikey.key WHERE pepper_id = $2)",
-		.nargs = 2,
-		.types = {TEXTOID, INT4OID},
+		.nargs = 3,
+		.types = {TEXTOID, INT4OID, BOOLOID},
 	};
-	Datum		values[2] = {PG_GETARG_DATUM(0), PG_GETARG_DATUM(1)};
-	char		nulls[2] = {PG_ARGISNULL(0) ? 'n' : ' ', PG_ARGISNULL(1) ? 'n' : ' '};
+	Datum		values[3] = {PG_GETARG_DATUM(0), PG_GETARG_DATUM(1),
+	BoolGetDatum(!PG_ARGISNULL(2) && PG_GETARG_BOOL(2))};
+	char		nulls[3] = {PG_ARGISNULL(0) ? 'n' : ' ', PG_ARGISNULL(1) ? 'n' : ' ', ' '};
 	bool		exist;
 	bool		isnull;
 

@@ -163,6 +163,19 @@ read_pepper_file(ApikeyKeyringEntry *entries)
 	return count;
 }
 
+void
+apikey_pepper_file_check(void)
+{
+	ApikeyKeyringEntry *entries;
+
+	if (apikey_pepper_file == NULL || apikey_pepper_file[0] == '\0')
+		return;
+	entries = palloc(APIKEY_KEYRING_MAX * sizeof(ApikeyKeyringEntry));
+	(void) read_pepper_file(entries);
+	apikey_wipe(entries, APIKEY_KEYRING_MAX * sizeof(ApikeyKeyringEntry));
+	pfree(entries);
+}
+
 /*
  * Give the rows that point into the file their secrets, if the file has them
  * and they are the ones that were registered.

@@ -31,4 +31,7 @@ extern const ApikeyPeppers *apikey_peppers(void);
  */
 extern const ApikeyPepper *apikey_current_pepper(void);
 
+/* Say in the server's log what is wrong with the pepper file, if it is. */
+extern void apikey_pepper_file_check(void);
+
 #endif							/* APIKEY_PEPPER_H */

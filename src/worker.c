@@ -34,6 +34,7 @@
 #include "buffer.h"
 #include "compat.h"
 #include "flush.h"
+#include "pepper.h"
 #include "settings.h"
 #include "shmem.h"
 #include "worker.h"
@@ -207,6 +208,7 @@ apikey_launcher_main(Datum arg)
 	apikey_shared->launcher_latch = MyLatch;
 	LWLockRelease(apikey_shared->lock);
 	before_shmem_exit(leave_launcher, (Datum) 0);
+	apikey_pepper_file_check(); /* before somebody's request finds out */
 
 	while (!ShutdownRequestPending)
 	{
@@ -225,6 +227,7 @@ apikey_launcher_main(Datum arg)
 		{
 			ConfigReloadPending = false;
 			ProcessConfigFile(PGC_SIGHUP);
+			apikey_pepper_file_check();
 		}
 	}
 	/* not 0, after which it would not be started again */

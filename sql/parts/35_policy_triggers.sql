@@ -69,7 +69,8 @@ BEGIN
         RETURN OLD;
     END IF;
     LOCK TABLE apikey.key IN SHARE MODE;
-    IF NOT apikey.keys_exist(OLD.kind, NULL) THEN
+    -- Keys of other systems have no format of ours.
+    IF NOT apikey.keys_exist(OLD.kind, NULL, TG_OP = 'UPDATE' AND NEW.kind = OLD.kind) THEN
         IF TG_OP = 'UPDATE' THEN
             RETURN NEW;
         END IF;

@@ -137,9 +137,9 @@ COMMENT ON FUNCTION apikey.add_pepper() IS 'Adds a pepper: a random one, or the 
 
 -- Whatever the isolation level: what a snapshot of the past shows is no reason
 -- to remove what a key needs.
-CREATE FUNCTION apikey.keys_exist(of_kind text, of_pepper integer) RETURNS boolean
+CREATE FUNCTION apikey.keys_exist(of_kind text, of_pepper integer, only_ours boolean DEFAULT false) RETURNS boolean
     LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'apikey_sql_keys_exist';
-COMMENT ON FUNCTION apikey.keys_exist(text, integer) IS 'Are there keys of a kind, or under a pepper, at this very moment?';
+COMMENT ON FUNCTION apikey.keys_exist(text, integer, boolean) IS 'Are there keys of a kind, perhaps not counting imported ones, or under a pepper, at this very moment?';
 
 CREATE FUNCTION apikey.set_current_pepper(id integer) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp

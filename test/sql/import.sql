@@ -84,7 +84,7 @@ SELECT code FROM apikey.verify('off_key');
 SELECT apikey.enable(:'off_id');
 SELECT code FROM apikey.verify('off_key');
 SELECT apikey.import_key('import-3', 'Credits', 'sha256', pg_temp.sha256_hex('credit_key'), credits => 2) AS credit_id \gset
-SELECT n, v.code, v.credits_remaining FROM generate_series(1, 3) n, LATERAL apikey.verify('credit_key') v ORDER BY n;
+SELECT n, v.code, v.credits_remaining FROM generate_series(1, 3) n, LATERAL apikey.verify('credit_key' || left('', n)) v ORDER BY n;
 SELECT apikey.import_key('import-3', 'Past', 'sha256', pg_temp.sha256_hex('past_key'), expires_at => '2020-01-01 00:00:00+00') AS past_id \gset
 SELECT status, expires_at FROM apikey.keys WHERE key_id = :'past_id';
 SELECT code FROM apikey.verify('past_key');
@@ -129,6 +129,12 @@ SELECT apikey.import_key('import-5', 'Looks native', 'sha256', pg_temp.sha256_he
 SELECT code, kind FROM apikey.verify('abcdefghijklmnopqrstuvwx012345');
 SELECT code FROM apikey.verify('abcdefghijklmnopqrstuvwX012345');
 
+-- the format of a kind is that of its native keys
+UPDATE apikey.kind SET prefix = 'pl_', checksum = true WHERE kind = 'import_plain';
+SELECT pg_temp.fails($$UPDATE apikey.kind SET kind = 'other' WHERE kind = 'import_plain'$$) ~ '^KA409' AS not_renamed;
+SELECT code FROM apikey.verify('abcdefghijklmnopqrstuvwx012345');
+SELECT key ~ '^pl_' AS issued FROM apikey.issue('import-5', 'native', kind => 'import_plain');
+SELECT pg_temp.fails($$UPDATE apikey.kind SET prefix = '' WHERE kind = 'import_plain'$$) ~ '^KA409' AS fixed_now;
 -- ... or like a session token
 SELECT apikey.import_key('import-5', 'Looks like a token', 'sha256', pg_temp.sha256_hex('eyJhIjoxfQ.eyJiIjoyfQ.c2lnbmF0dXJl')) IS NOT NULL AS imported;
 SELECT code FROM apikey.verify('eyJhIjoxfQ.eyJiIjoyfQ.c2lnbmF0dXJl');

@@ -67,6 +67,6 @@ SELECT source, v.code, v.account, v.name, v.scopes, v.metadata, v.credits_remain
 SELECT apikey.flush_usage() >= 0 AS flushed;
 SELECT source, v.code, v.credits_remaining FROM shown, LATERAL apikey.verify(key) v ORDER BY source, key COLLATE "C";
 SELECT count(*) AS wrong FROM shown, LATERAL unnest(ARRAY[key || 'x', left(key, -1), 'x' || key, lower(key)]) wrong, LATERAL apikey.verify(wrong) v WHERE v.ok;
-SELECT account, name, display, status, created_at::date, expires_at::date FROM apikey.keys ORDER BY account, name COLLATE "C";
+SELECT account, name, display, status, created_at::date, expires_at::date FROM apikey.keys ORDER BY account, name COLLATE "C", display COLLATE "C";
 \c :regression
 DROP DATABASE apikey_import_migrations;
