@@ -374,7 +374,14 @@ find_key(ApikeyDecision *d, bool any_text)
 	imported = apikey_import_find(text->data, text->len,
 								  d->request->ip_known ? &d->request->ip : NULL,
 								  &d->key, &d->hashed);
-	return imported == APIKEY_UNKNOWN ? found : imported;
+	if (imported != APIKEY_UNKNOWN)
+		return imported;
+	/* it may have become a key like any other since we looked first */
+	found = apikey_find(text->data, text->len, &d->key);
+	d->hashed.data = text->data;
+	d->hashed.len = text->len;
+	d->hashed.algorithm = APIKEY_ALGORITHM_BLAKE2B;
+	return found;
 }
 
 /*

@@ -125,7 +125,8 @@ find_under_peppers(const char *purpose, int16 algorithm,
 	const ApikeyPeppers *peppers = apikey_peppers();
 	int			count = 0;
 
-	for (int i = 0; i < peppers->count && count < max; i++)
+	/* the current one, to which keys move, last */
+	for (int i = peppers->count - 1; i >= 0 && count < max; i--)
 	{
 		unsigned char digest[APIKEY_DIGEST_LEN];
 
@@ -199,28 +200,35 @@ find_salted(const ApikeyScheme *scheme, const ApikeyCut *cut,
 	return result;
 }
 
+/*
+ * What was imported is replaced when the key is used, maybe this moment: so
+ * that is looked for first, and then what it is replaced by.
+ */
 static ApikeyFind
 find_by_scheme(const ApikeyScheme *scheme, const ApikeyCut *cut,
 			   const ApikeyNet *address, ApikeyKey *key)
 {
 	unsigned char hash[APIKEY_HASH_BYTES_MAX];
 	size_t		hash_len;
+	ApikeyFind	result = APIKEY_UNKNOWN;
 	Imported	row;
 
-	/* used before: all of it is found like any key */
-	if (scheme->after &&
+	if (apikey_hash_is_salted(scheme->algorithm))
+		result = find_salted(scheme, cut, address, key);
+	else
+	{
+		hash_len = apikey_scheme_hash(scheme, cut->part, cut->part_len, hash);
+		if (find_under_peppers(OF_HASH, APIKEY_ALGORITHM_HASH,
+							   hash, hash_len, key, 1) > 0 &&
+			fits(scheme, cut, key, &row))
+			result = APIKEY_FOUND;
+	}
+	if (result != APIKEY_FOUND && scheme->after &&
 		find_under_peppers(OF_PART, APIKEY_ALGORITHM_PART,
 						   cut->part, cut->part_len, key, 1) > 0 &&
 		fits(scheme, cut, key, &row))
-		return APIKEY_FOUND;
-	if (apikey_hash_is_salted(scheme->algorithm))
-		return find_salted(scheme, cut, address, key);
-	hash_len = apikey_scheme_hash(scheme, cut->part, cut->part_len, hash);
-	if (find_under_peppers(OF_HASH, APIKEY_ALGORITHM_HASH,
-						   hash, hash_len, key, 1) > 0 &&
-		fits(scheme, cut, key, &row))
-		return APIKEY_FOUND;
-	return APIKEY_UNKNOWN;
+		result = APIKEY_FOUND;
+	return result;
 }
 
 ApikeyFind

@@ -354,8 +354,11 @@ apikey_find(const char *text, size_t len, ApikeyKey *key)
 	Relation	rel = NULL;
 	ApikeyFind	result = APIKEY_UNKNOWN;
 
-	for (int i = 0; i < peppers->count && result == APIKEY_UNKNOWN; i++)
+	/* keys move to the current one, the first: that is looked at once more */
+	for (int turn = 0; turn < peppers->count + (peppers->count > 1 ? 1 : 0) &&
+		 result == APIKEY_UNKNOWN; turn++)
 	{
+		int			i = turn % peppers->count;
 		bool		may_keep = pepper_lasts(peppers, i);
 		KeySearch	search = {
 			.pepper_id = peppers->pepper[i].id,

@@ -39,6 +39,7 @@ SELECT n, apikey.import_check('schemes-1', 'old ' || n, algorithm, hash, lookup 
 WHERE apikey.import_check('schemes-1', 'old ' || n, algorithm, hash, lookup => lookup, separator => separator, hashed_part => part) IS NOT NULL;
 CREATE TEMP TABLE new_keys AS
     SELECT o.*, apikey.import_key('schemes-1', 'old ' || n, algorithm, hash, lookup => lookup, separator => separator, hashed_part => part) AS key_id FROM old_keys o ORDER BY n;
+SELECT count(hash) AS hashes FROM apikey.imported;
 SELECT n, display FROM new_keys JOIN apikey.keys USING (key_id) ORDER BY n;
 SELECT n, v.code, v.name, v.key_id = k.key_id AS same FROM new_keys k, LATERAL apikey.verify(k.key) v ORDER BY n;
 -- without a turn lost: each wrong text from an address of its own
@@ -46,7 +47,6 @@ SELECT n, i, v.code FROM new_keys, LATERAL unnest(ARRAY[hash, lookup, lookup || 
 WHERE v.code <> 'key_invalid';
 
 \echo == ... native after a use and a flush, without the hash
-SELECT count(hash) AS hashes FROM apikey.imported;
 SELECT apikey.flush_usage() >= 0 AS flushed;
 SELECT count(hash) AS hashes FROM apikey.imported;
 SELECT algorithm, count(*) FROM apikey.key GROUP BY 1 ORDER BY 1;
@@ -60,10 +60,10 @@ SELECT pg_temp.fails(format('SELECT apikey.import_key(''schemes-2'', ''n'', %L, 
 
 \echo == Several keys of one lookup, up to four
 SELECT apikey.import_key('schemes-3', 'user 42, key ' || n, 'bcrypt', crypto.crypt('42.secret' || n, crypto.gen_salt('bf', 4)), lookup => '42', separator => '.') IS NOT NULL AS imported FROM generate_series(1, 4) n;
+SELECT pg_temp.fails($$SELECT apikey.import_key('schemes-3', 'one more', 'bcrypt', '$2b$04$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA', lookup => '42', separator => '.')$$) AS five;
 SELECT n, v.code, v.name FROM generate_series(1, 5) n, LATERAL apikey.verify('42.secret' || n) v ORDER BY n;
 -- one is no wrong guess at another
 SELECT n, v.code, v.name FROM generate_series(1, 20) n, LATERAL apikey.verify('42.secret' || 1 + n % 4) v WHERE NOT v.ok;
-SELECT pg_temp.fails($$SELECT apikey.import_key('schemes-3', 'one more', 'bcrypt', '$2b$04$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA', lookup => '42', separator => '.')$$) AS five;
 SELECT apikey.flush_usage() >= 0 AS flushed;
 SELECT apikey.import_key('schemes-3', 'room again', 'bcrypt', crypto.crypt('42.secret5', crypto.gen_salt('bf', 4)), lookup => '42', separator => '.') IS NOT NULL AS imported;
 SELECT n, v.code, v.name FROM generate_series(1, 6) n, LATERAL apikey.verify('42.secret' || n, NULL, '198.51.100.' || n) v ORDER BY n;
