@@ -495,6 +495,11 @@ apikey_maintain(void)
 		.query = "SELECT apikey.maintain_sessions(clock_timestamp())",
 	};
 	static ApikeyPlan credits = {.query = "SELECT apikey.maintain_credits()"};
+	static ApikeyPlan audit = {
+		.query = "SELECT apikey.maintain_audit(clock_timestamp() - make_interval(mins => $1))",
+		.nargs = 1,
+		.types = {INT4OID},
+	};
 	ApikeyPrivileges saved;
 	Datum		values[2];
 
@@ -510,6 +515,9 @@ apikey_maintain(void)
 		apikey_plan_execute(&plan, values, NULL, SPI_OK_SELECT);
 		apikey_plan_execute(&sessions, NULL, NULL, SPI_OK_SELECT);
 		apikey_plan_execute(&credits, NULL, NULL, SPI_OK_SELECT);
+		values[0] = Int32GetDatum(apikey_audit_retention);
+		if (apikey_audit_retention > 0)
+			apikey_plan_execute(&audit, values, NULL, SPI_OK_SELECT);
 		SPI_finish();
 		apikey_leave(&saved);
 	}

@@ -40,6 +40,7 @@ char	   *apikey_session_issuer = NULL;
 int			apikey_session_max_ttl = SECS_PER_DAY;
 const ApikeyProxies *apikey_trusted_proxies = NULL;
 int			apikey_usage_buffer_size = 8 * 1024;
+int			apikey_audit_retention = 0;
 int			apikey_usage_daily_retention = 800 * MINUTES_A_DAY;
 int			apikey_usage_hourly_retention = 90 * MINUTES_A_DAY;
 
@@ -356,5 +357,11 @@ apikey_settings_init(void)
 							0, INT_MAX, PGC_SIGHUP, GUC_UNIT_MIN,
 							NULL, NULL, NULL);
 	define_http_settings();
+	DefineCustomIntVariable("apikey.audit_retention",
+							"How long rows of the audit log are kept; 0 keeps them for good.",
+							NULL,
+							&apikey_audit_retention, 0,
+							0, INT_MAX, PGC_SIGHUP, GUC_UNIT_MIN,
+							NULL, NULL, NULL);
 	MarkGUCPrefixReserved("apikey");
 }

@@ -45,6 +45,7 @@ typedef enum ApikeyPreRequestMode
 #define APIKEY_LIMIT_LEGACY		2	/* X-RateLimit-Limit, ... */
 
 extern char *apikey_actor;		/* default of every actor argument */
+extern int	apikey_audit_retention; /* minutes; 0: keep */
 extern int	apikey_cache_size;	/* keys a backend */
 extern int	apikey_error_style;	/* ApikeyErrorStyle */
 extern int	apikey_flush_interval;	/* milliseconds */

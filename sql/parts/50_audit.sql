@@ -61,6 +61,20 @@ COMMENT ON COLUMN apikey.audit_log.reason IS 'As given to revoke and its like';
 CREATE INDEX audit_log_key ON apikey.audit_log (key_id);
 CREATE INDEX audit_log_occurred ON apikey.audit_log USING brin (occurred_at);
 
+-- By the primary key, as audit_id begins with its milliseconds; so many at a
+-- time that no transaction takes long.
+CREATE FUNCTION apikey.maintain_audit(kept_from timestamptz) RETURNS void
+    LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+    DELETE FROM apikey.audit_log a USING (
+        SELECT o.audit_id FROM apikey.audit_log o
+        WHERE o.audit_id < (lpad(to_hex(greatest(extract(epoch FROM kept_from) * 1000, 0)::bigint), 12, '0') || repeat('0', 20))::uuid
+          AND o.occurred_at < kept_from
+        ORDER BY o.audit_id LIMIT 100000) old
+    WHERE a.audit_id = old.audit_id
+$$;
+COMMENT ON FUNCTION apikey.maintain_audit(timestamptz) IS 'Removes audit rows from before this time';
+
 -- The fields of one row that differ in the other
 CREATE FUNCTION apikey.changed_fields(this jsonb, other jsonb) RETURNS jsonb
     LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp

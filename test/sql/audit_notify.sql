@@ -114,3 +114,18 @@ RESET apikey.notify;
 BEGIN;
 SELECT count(*) FROM generate_series(1, 300) n, LATERAL apikey.issue('audit-8-' || n, 'k') i;
 COMMIT;
+
+\echo == Retention: older rows go, by the time in their id and in their column
+BEGIN;
+INSERT INTO apikey.audit_log (audit_id, occurred_at, action, account) VALUES
+    ('00000000-0000-7000-8000-000000000001', '1970-01-01 00:00+00', 'first', 'audit-9'),
+    ('016f5e66-e800-7000-8000-000000000000', '2020-01-01 00:00+00', 'second', 'audit-9'),
+    ('016f5e66-e800-7000-8000-000000000001', '2026-01-01 00:00+00', 'later than its id says', 'audit-9');
+SELECT count(*) AS others FROM apikey.audit_log WHERE account IS DISTINCT FROM 'audit-9' \gset
+SELECT apikey.maintain_audit('2020-01-01 00:00+00');
+SELECT action FROM apikey.audit_log WHERE account = 'audit-9' ORDER BY audit_id;
+SELECT apikey.maintain_audit('2020-01-01 00:00:01+00');
+SELECT action FROM apikey.audit_log WHERE account = 'audit-9' ORDER BY audit_id;
+SELECT apikey.maintain_audit('2000-01-01 BC');
+SELECT count(*) = :others AS others_remain FROM apikey.audit_log WHERE account IS DISTINCT FROM 'audit-9';
+ROLLBACK;
