@@ -138,6 +138,26 @@ apikey_argon2_verify(const char *string, const char *text, size_t len)
 	return crypto_pwhash_str_verify(string, text, len) == 0;
 }
 
+size_t
+apikey_base64url_encode(const void *data, size_t len, char *out)
+{
+	(void) sodium_bin2base64(out, APIKEY_BASE64URL_LEN(len), data, len,
+							 sodium_base64_VARIANT_URLSAFE_NO_PADDING);
+	return APIKEY_BASE64URL_LEN(len) - 1;
+}
+
+bool
+apikey_base64url_decode(const char *text, size_t len, unsigned char *out,
+						size_t *out_len)
+{
+	const char *end;
+
+	return sodium_base642bin(out, APIKEY_BASE64URL_BYTES(len), text, len, NULL,
+							 out_len, &end,
+							 sodium_base64_VARIANT_URLSAFE_NO_PADDING) == 0 &&
+		end == text + len;
+}
+
 bool
 apikey_equal(const void *a, const void *b, size_t len)
 {

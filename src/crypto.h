@@ -90,6 +90,19 @@ extern void apikey_blake2b(unsigned char *hash, size_t hash_len,
 extern bool apikey_argon2_verify(const char *string,
 								 const char *text, size_t len);
 
+/*
+ * base64url without padding (RFC 4648, section 5): how many characters come
+ * out of so many bytes, with one for the end of the string, and at most how
+ * many bytes out of so many characters; writing it, which returns the length;
+ * and reading it, which is false for what encoding no bytes gives.
+ */
+#define APIKEY_BASE64URL_LEN(len)	(((len) * 4 + 2) / 3 + 1)
+#define APIKEY_BASE64URL_BYTES(len)	((len) * 3 / 4)
+
+extern size_t apikey_base64url_encode(const void *data, size_t len, char *out);
+extern bool apikey_base64url_decode(const char *text, size_t len,
+									unsigned char *out, size_t *out_len);
+
 /* Equal? In constant time. */
 extern bool apikey_equal(const void *a, const void *b, size_t len);
 

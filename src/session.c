@@ -24,6 +24,8 @@
 
 #include "catalog.h"
 #include "compat.h"
+#include "crypto.h"
+#include "json.h"
 #include "scopes.h"
 #include "session.h"
 #include "signing.h"
@@ -88,24 +90,19 @@ read_claims(const ApikeyJwt *jwt, Claims *claims)
 	size_t		len;
 	ApikeyJsonMember members[APIKEY_JSON_MEMBERS_MAX];
 	int			count;
-	const ApikeyJsonMember *jti;
-	const ApikeyJsonMember *nbf;
-	const ApikeyJsonMember *exp;
+	const char *jti;
 
 	if (!apikey_base64url_decode(jwt->payload.data, jwt->payload.len, payload,
 								 &len))
 		return false;
-	count = apikey_json_read((const char *) payload, len, members,
-							 APIKEY_JSON_MEMBERS_MAX);
+	count = apikey_json_read((const char *) payload, len, members);
 	if (count < 0)
 		return false;
 	jti = apikey_json_get(members, count, "jti", APIKEY_JSON_STRING);
-	nbf = apikey_json_get(members, count, "nbf", APIKEY_JSON_INTEGER);
-	exp = apikey_json_get(members, count, "exp", APIKEY_JSON_INTEGER);
-	return jti != NULL && nbf != NULL && exp != NULL &&
-		read_uuid(jti->value, jti->value_len, &claims->session_id) &&
-		apikey_json_integer(nbf, &claims->not_before) &&
-		apikey_json_integer(exp, &claims->expires);
+	return jti != NULL &&
+		read_uuid(jti, strlen(jti), &claims->session_id) &&
+		apikey_json_get_integer(members, count, "nbf", &claims->not_before) &&
+		apikey_json_get_integer(members, count, "exp", &claims->expires);
 }
 
 /* What a scan looks for, and where it puts it */
