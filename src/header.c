@@ -82,7 +82,7 @@ static Scan
 scan_text(const char *text, size_t len)
 {
 	/* an empty text has no piece, not even an empty one */
-	return (Scan) {text, text + len, len == 0};
+	return (Scan) {text, len == 0 ? text : text + len, len == 0};
 }
 
 static void

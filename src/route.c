@@ -54,7 +54,7 @@ is_word(ApikeySlice segment, const char *word)
 const char *
 apikey_route_pattern_check(const char *pattern, size_t len)
 {
-	const char *at = pattern + 1;
+	const char *at;
 	ApikeySlice segment;
 	int			segments = 0;
 	bool		account = false;
@@ -66,6 +66,7 @@ apikey_route_pattern_check(const char *pattern, size_t len)
 		return "it must not be longer than 1000 bytes";
 	if (len == 1 || pattern[len - 1] == '/')
 		return "no segment may be empty";
+	at = pattern + 1;
 	while (next_segment(&at, pattern + len, &segment))
 	{
 		size_t		i;

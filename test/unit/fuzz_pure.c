@@ -495,7 +495,6 @@ static const char *const seeds[LENGTH_OF(targets)][3] = {
 	{"203.0.113.9, 10.0.0.2:80", "for=\"[2001:db8::1]:80\";by=x, for=10.0.0.1", "10.0.0.1, [::1]"},
 	{"/calls/17", "/api/acme/calls?x", "/api/{account}/{resource}"},
 	{"eyJhbGciOiJFZERTQSJ9.eyJqdGkiOiJ4In0.AAAA", "Zm9vYmFy", "a.b.c"},
-	{"{\"alg\":\"EdDSA\",\"kid\":\"a\\n\"}", " { \"exp\" : -17 , \"x\":null}", "{}"},
 };
 
 /*
