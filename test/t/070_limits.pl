@@ -143,6 +143,17 @@ SKIP:
 	$node->reload;
 }
 
+# A share of every maximum, at least 1; quotas and credits are whole.
+with_keys('share');
+$node->safe_psql('postgres', "INSERT INTO apikey.rate_limit (name, account, max, per) VALUES ('five', 'share', 5, '1 day'), ('one', 'share', 1, '1 ms');
+	INSERT INTO apikey.account_policy (account, max_requests_per_day) VALUES ('share', 100)");
+$node->append_conf('postgresql.conf', 'apikey.node_share = 0.5');
+$node->reload;
+ok(soon($node, "SELECT string_agg(name || ' ' || max, ', ' ORDER BY name) = 'five 2, one 1' FROM apikey.limits WHERE key_id = (SELECT key_id FROM k WHERE n = 1)"), 'apikey.node_share');
+is($node->safe_psql('postgres', q(SELECT max_requests_per_day FROM apikey.account_usage WHERE account = 'share')), '100', '... leaves quotas alone');
+$node->append_conf('postgresql.conf', 'apikey.node_share = 1');
+$node->reload;
+
 # A clean stop keeps everything; a crash empties windows, and takes from quota
 # and credits no more than what was not flushed.
 with_keys('restart');
