@@ -86,6 +86,7 @@ SQL_PARTS = \
 	66_sessions \
 	70_verify \
 	72_identity \
+	73_context \
 	75_count \
 	77_http \
 	80_views \

@@ -16,10 +16,4 @@
  */
 extern bool apikey_address_hash(const ApikeyNet *addr, uint32 *hash);
 
-/*
- * Make the secret if there is none.  To be called as the owner, in a
- * transaction that may write.
- */
-extern void apikey_address_secret_ensure(void);
-
 #endif							/* APIKEY_ADDRESS_H */

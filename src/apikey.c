@@ -9,6 +9,8 @@
 #include "apikey.h"
 #include "catalog.h"
 #include "compat.h"
+#include "context.h"
+#include "context_setting.h"
 #include "crypto.h"
 #include "failure.h"
 #include "identity.h"
@@ -47,11 +49,13 @@ _PG_init(void)
 				 errhint("Check that the system provides getrandom() or /dev/urandom.")));
 
 	apikey_preloaded = process_shared_preload_libraries_in_progress;
+	apikey_context_setting_init();
 	apikey_settings_init();
 	apikey_catalog_init();
 	apikey_notify_init();
 	apikey_verify_init();
 	apikey_identity_init();
+	apikey_context_init();
 	if (apikey_preloaded)
 	{
 		apikey_shmem_init();

@@ -456,26 +456,45 @@ find_policy(ApikeyDecision *d)
 	}
 }
 
+/*
+ * Begin: nothing is known yet.
+ */
+static void
+start_decision(ApikeyDecision *d, const ApikeyRequest *request,
+			   ApikeyPolicy *policy)
+{
+	d->request = request;
+	d->policy = policy;
+	d->code = APIKEY_VALID;
+	d->known = false;
+	d->is_session = false;
+	d->nmissing = 0;
+	d->admission.has_limit = d->admission.has_credits = false;
+	d->admission.has_retry_after = false;
+}
+
+/*
+ * The key is found: what goes with it.
+ */
+static void
+complete_key(ApikeyDecision *d)
+{
+	d->known = true;
+	d->now = GetCurrentTimestamp();
+	find_policy(d);
+	d->grants = d->key.grants;
+}
+
 void
 apikey_decide(ApikeyDecision *d, const ApikeyRequest *request,
 			  ApikeyPolicy *policy, ApikeyTrace *trace)
 {
 	StringInfoData detail;
 
-	d->request = request;
-	d->policy = policy;
-	d->known = false;
-	d->is_session = false;
-	d->nmissing = 0;
-	d->admission.has_limit = d->admission.has_credits = false;
-	d->admission.has_retry_after = false;
+	start_decision(d, request, policy);
 	if (decide_before_key(d, trace))
 		return;
-
-	d->known = true;
-	d->now = GetCurrentTimestamp();
-	find_policy(d);
-	d->grants = d->key.grants;
+	complete_key(d);
 
 	if (trace)
 		initStringInfo(&detail);
@@ -495,4 +514,31 @@ apikey_decide(ApikeyDecision *d, const ApikeyRequest *request,
 			return;
 	}
 	apikey_admit(d, trace);
+}
+
+bool
+apikey_decide_alive(ApikeyDecision *d, const ApikeyRequest *request,
+					ApikeyPolicy *policy, const pg_uuid_t *key_id,
+					const pg_uuid_t *session_id)
+{
+	start_decision(d, request, policy);
+	if (session_id != NULL)
+	{
+		if (!apikey_session_find_by_id(session_id, &d->session, &d->key) ||
+			memcmp(DatumGetUUIDP(d->key.value[KEY_KEY_ID]), key_id,
+				   sizeof(pg_uuid_t)) != 0)
+			return false;
+		d->is_session = true;
+		apikey_session_narrow(&d->session, &d->key);
+	}
+	else if (!apikey_find_by_id(key_id, &d->key))
+		return false;
+	complete_key(d);
+	/* the table has these checks first */
+	for (int i = 0; i < lengthof(checks) && checks[i].code <= APIKEY_API_DISABLED; i++)
+	{
+		if (!checks[i].check(d, NULL))
+			return false;
+	}
+	return true;
 }

@@ -51,6 +51,16 @@ extern void apikey_decide(ApikeyDecision *decision,
 						  ApikeyTrace *trace);
 
 /*
+ * Is the key with this id, or the session that is not NULL, alive: neither
+ * revoked, expired nor disabled, its account's access on?  What is asked of a
+ * single request is not checked, and the request not looked at.
+ */
+extern bool apikey_decide_alive(ApikeyDecision *decision,
+								const ApikeyRequest *request,
+								ApikeyPolicy *policy, const pg_uuid_t *key_id,
+								const pg_uuid_t *session_id);
+
+/*
  * Do these grants satisfy a query, under this policy?  The same answer as the
  * scope checks of a decision.
  */

@@ -7,7 +7,8 @@
  * or widen it but by presenting a key.  It is bound to the (sub)transaction in
  * which it was taken.  Rolling back to a savepoint brings back the one before;
  * releasing a savepoint hands it up; commit, abort and prepare end it, so the
- * next client of a pooled connection finds none.
+ * next client of a pooled connection finds none.  Without one, the setting
+ * apikey.context may bind one (see context.c).
  */
 #include "postgres.h"
 
@@ -20,6 +21,7 @@
 
 #include "apikey.h"
 #include "compat.h"
+#include "context.h"
 #include "count.h"
 #include "identity.h"
 #include "sqlstate.h"
@@ -147,8 +149,8 @@ prepare_failure(ApikeyIdentity *identity, const ApikeyRequest *request)
 								request->request_id);
 }
 
-static ApikeyIdentity *
-make_identity(const ApikeyDecision *decision)
+ApikeyIdentity *
+apikey_identity_make(const ApikeyDecision *decision)
 {
 	Datum		values[VERDICT_NCOLUMNS];
 	bool		nulls[VERDICT_NCOLUMNS];
@@ -171,6 +173,7 @@ make_identity(const ApikeyDecision *decision)
 	identity->grants = copy_grants(&decision->grants);
 	prepare_failure(identity, decision->request);
 	MemoryContextSwitchTo(old);
+	MemoryContextSetParent(context, TopTransactionContext);
 	return identity;
 }
 
@@ -178,10 +181,9 @@ void
 apikey_identity_take(const ApikeyDecision *decision)
 {
 	int			nest_level = GetCurrentTransactionNestLevel();
-	ApikeyIdentity *identity = make_identity(decision);
+	ApikeyIdentity *identity = apikey_identity_make(decision);
 
 	identity->nest_level = nest_level;
-	MemoryContextSetParent(identity->context, TopTransactionContext);
 	if (top != NULL && top->nest_level >= nest_level)
 		drop_top();
 	identity->below = top;
@@ -191,13 +193,13 @@ apikey_identity_take(const ApikeyDecision *decision)
 const ApikeyIdentity *
 apikey_identity(void)
 {
-	return top;
+	return top != NULL ? top : apikey_context_identity();
 }
 
 const ApikeyIdentity *
 apikey_identity_bound(void)
 {
-	return top;
+	return top != NULL ? top : apikey_context_identity_bound();
 }
 
 PG_FUNCTION_INFO_V1(apikey_sql_current_key_id);

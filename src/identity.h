@@ -35,6 +35,12 @@ typedef struct ApikeyIdentity
 extern void apikey_identity_init(void);
 
 /*
+ * The identity of a decision that is valid, bound to nothing; lives until its
+ * context is deleted or the transaction ends.
+ */
+extern ApikeyIdentity *apikey_identity_make(const ApikeyDecision *decision);
+
+/*
  * Bind the key of a decision that is valid to the current (sub)transaction,
  * in place of any other.  The decision is copied.  Nothing checks here that
  * there is a transaction block, in which alone this makes sense.

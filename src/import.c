@@ -18,7 +18,6 @@
 #include "utils/resowner.h"
 #include "utils/timestamp.h"
 
-#include "address.h"
 #include "apikey.h"
 #include "catalog.h"
 #include "compat.h"
@@ -28,6 +27,7 @@
 #include "member.h"
 #include "pepper.h"
 #include "record.h"
+#include "secret.h"
 #include "slowhash.h"
 
 /* Arguments of apikey.import_key and apikey.import_check, in order */
@@ -434,7 +434,7 @@ store_import(Import *import)
 	int32		scheme_id;
 	int16		algorithm;
 
-	apikey_address_secret_ensure();
+	apikey_secrets_ensure();
 	apikey_import_ensure_fingerprints();
 	scheme_id = apikey_scheme_ensure(&import->scheme);
 	pepper = apikey_current_pepper();

@@ -20,7 +20,6 @@
 #include "utils/inet.h"
 #include "utils/timestamp.h"
 
-#include "address.h"
 #include "apikey.h"
 #include "catalog.h"
 #include "compat.h"
@@ -30,6 +29,7 @@
 #include "pepper.h"
 #include "record.h"
 #include "scopes.h"
+#include "secret.h"
 #include "spi_plan.h"
 
 /* Accounts share this many locks, so that the lock table never fills up. */
@@ -125,7 +125,7 @@ make_text(NewKey *key, const ApikeyKind *kind)
 	size_t		have = 0;
 	unsigned char digest[APIKEY_DIGEST_LEN];
 
-	apikey_address_secret_ensure();
+	apikey_secrets_ensure();
 	while (have < kind->format.body_length)
 	{
 		apikey_random(random, sizeof(random));

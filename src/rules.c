@@ -486,3 +486,23 @@ apikey_rule_expiry(const ApikeyRules *rules,
 				  psprintf("Keys may live until %s.",
 						   timestamptz_to_str(latest)));
 }
+
+int64
+apikey_rule_ttl(Interval *ttl, int64 longest)
+{
+	Interval	zero = {0};
+	Interval	max = {.time = longest};
+
+	if (ttl == NULL)
+		bad_argument("ttl", "A lifetime is needed.",
+					 "Leave it out for the usual one.");
+	if (!DatumGetBool(DirectFunctionCall2(interval_gt, IntervalPGetDatum(ttl),
+										  IntervalPGetDatum(&zero))))
+		bad_argument("ttl", "A lifetime must be positive.",
+					 "Pass an interval such as '15 minutes'.");
+	if (DatumGetBool(DirectFunctionCall2(interval_gt, IntervalPGetDatum(ttl),
+										 IntervalPGetDatum(&max))))
+		return longest;
+	return ttl->time +
+		((int64) ttl->month * DAYS_PER_MONTH + ttl->day) * USECS_PER_DAY;
+}

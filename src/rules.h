@@ -63,4 +63,10 @@ extern void apikey_rule_expiry(const ApikeyRules *rules,
 							   TimestampTz created, TimestampTz now,
 							   ApikeyExpiry *expiry);
 
+/*
+ * How long something is to live, in microseconds, but no longer than longest.
+ * Days of an interval have 24 hours, and months 30 days.
+ */
+extern int64 apikey_rule_ttl(Interval *ttl, int64 longest);
+
 #endif							/* APIKEY_RULES_H */

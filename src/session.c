@@ -166,6 +166,14 @@ is_token_of(const Claims *claims, const ApikeySigningKey *signing_key,
 		apikey_unix_seconds(end) == claims->expires;
 }
 
+bool
+apikey_session_find_by_id(const pg_uuid_t *session_id, ApikeySession *session,
+						  ApikeyKey *key)
+{
+	return find_row(session_id, session) &&
+		apikey_find_by_id(DatumGetUUIDP(session->value[SESSION_KEY_ID]), key);
+}
+
 ApikeySessionFind
 apikey_session_find(const ApikeyJwt *jwt, TimestampTz now,
 					ApikeySession *session, ApikeyKey *key)
@@ -178,9 +186,8 @@ apikey_session_find(const ApikeyJwt *jwt, TimestampTz now,
 		!read_claims(jwt, &claims) ||
 		claims.not_before > seconds + NOT_BEFORE_LEEWAY)
 		return APIKEY_SESSION_UNKNOWN;
-	if (find_row(&claims.session_id, session) &&
-		is_token_of(&claims, signing_key, session) &&
-		apikey_find_by_id(DatumGetUUIDP(session->value[SESSION_KEY_ID]), key))
+	if (apikey_session_find_by_id(&claims.session_id, session, key) &&
+		is_token_of(&claims, signing_key, session))
 		return APIKEY_SESSION_FOUND;
 	/* expired ones are removed, sooner or later */
 	return claims.expires <= seconds ? APIKEY_SESSION_OVER :
@@ -212,15 +219,12 @@ scopes_in_common(const ApikeyGrants *a, const ApikeyGrants *b)
 	return apikey_scopes_make(items, count, "scopes", NULL);
 }
 
-static void
-narrow_scopes(const ApikeySession *session, ApikeyKey *key)
+void
+apikey_narrow_scopes(ApikeyKey *key, struct varlena *scopes)
 {
-	struct varlena *scopes = (struct varlena *)
-		DatumGetPointer(session->value[SESSION_SCOPES]);
 	ApikeyGrants grants = apikey_scopes_open(scopes);
 	bool		covered = true;
 
-	/* the key may have lost some since */
 	for (int i = 0; i < grants.count && covered; i++)
 	{
 		ApikeySlice grant = apikey_grants_get(&grants, i);
@@ -251,7 +255,9 @@ narrow_time(ApikeyKey *key, ApikeyKeyColumn column, TimestampTz time)
 void
 apikey_session_narrow(const ApikeySession *session, ApikeyKey *key)
 {
-	narrow_scopes(session, key);
+	/* the key may have lost some since */
+	apikey_narrow_scopes(key, (struct varlena *)
+						 DatumGetPointer(session->value[SESSION_SCOPES]));
 	narrow_time(key, KEY_EXPIRES_AT,
 				DatumGetTimestampTz(session->value[SESSION_EXPIRES_AT]));
 	if (!session->null[SESSION_CLOSED_AT])

@@ -52,6 +52,13 @@ extern ApikeySessionFind apikey_session_find(const ApikeyJwt *jwt,
 											 ApikeySession *session,
 											 ApikeyKey *key);
 
+/* The same by its id, whatever its token says: false if there is none. */
+extern bool apikey_session_find_by_id(const pg_uuid_t *session_id,
+									  ApikeySession *session, ApikeyKey *key);
+
+/* Leave a key no more than what these scopes, of type apikey.scopes, cover. */
+extern void apikey_narrow_scopes(ApikeyKey *key, struct varlena *scopes);
+
 /*
  * Make of a key what a session may do with it: its fields where they are
  * narrower.  Kind and address are left to whoever decides.

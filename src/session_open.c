@@ -64,33 +64,6 @@ bad_argument(const char *name, const char *rule, const char *hint)
 }
 
 /*
- * How long the session is to live, in microseconds: no longer than sessions may.
- * Of an interval days have 24 hours, and months 30 days.
- */
-static int64
-ttl_argument(FunctionCallInfo fcinfo)
-{
-	int64		longest = apikey_session_max_ttl * USECS_PER_SEC;
-	Interval	zero = {0};
-	Interval	max = {.time = longest};
-	Interval   *ttl;
-
-	if (PG_ARGISNULL(ARG_TTL))
-		bad_argument("ttl", "A session has a lifetime.",
-					 "Leave it out for 15 minutes.");
-	ttl = PG_GETARG_INTERVAL_P(ARG_TTL);
-	if (!DatumGetBool(DirectFunctionCall2(interval_gt, IntervalPGetDatum(ttl),
-										  IntervalPGetDatum(&zero))))
-		bad_argument("ttl", "The lifetime of a session must be positive.",
-					 "Pass an interval such as '15 minutes'.");
-	if (DatumGetBool(DirectFunctionCall2(interval_gt, IntervalPGetDatum(ttl),
-										 IntervalPGetDatum(&max))))
-		return longest;
-	return ttl->time +
-		((int64) ttl->month * DAYS_PER_MONTH + ttl->day) * USECS_PER_DAY;
-}
-
-/*
  * Read what the session may do; NULL is what the key may.
  */
 static struct varlena *
@@ -302,7 +275,8 @@ apikey_sql_open_session(PG_FUNCTION_ARGS)
 	apikey_require_writable("apikey.open_session()");
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
-	ttl = ttl_argument(fcinfo);
+	ttl = apikey_rule_ttl(PG_ARGISNULL(ARG_TTL) ? NULL : PG_GETARG_INTERVAL_P(ARG_TTL),
+						  apikey_session_max_ttl * USECS_PER_SEC);
 	scopes = scopes_argument(fcinfo, &opening);
 	opening.bind_ip = !PG_ARGISNULL(ARG_BIND_IP) && PG_GETARG_BOOL(ARG_BIND_IP);
 	metadata = apikey_rule_metadata(!PG_ARGISNULL(ARG_METADATA),

@@ -23,6 +23,7 @@
 #include "compat.h"
 #include "netlist.h"
 #include "record.h"
+#include "secret.h"
 #include "sketch.h"
 
 #define SKETCH_BINARY_VERSION	1
@@ -410,7 +411,7 @@ make_secret(void)
 
 	apikey_require_writable("apikey.sketch_agg()");
 	apikey_enter(&saved, NULL);
-	apikey_address_secret_ensure();
+	apikey_secrets_ensure();
 	apikey_leave(&saved);
 }
 

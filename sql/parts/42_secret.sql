@@ -9,7 +9,7 @@ CREATE TABLE apikey.secret (
         CONSTRAINT secret_has_16_bytes CHECK (octet_length(secret) = 16)
 );
 COMMENT ON TABLE apikey.secret IS 'Secrets of this installation that never change; made by the first apikey.issue()';
-COMMENT ON COLUMN apikey.secret.name IS 'addresses: keys the hash of addresses in sketches';
+COMMENT ON COLUMN apikey.secret.name IS 'addresses: keys the hash of addresses in sketches; contexts: seals what apikey.open_context() hands out';
 COMMENT ON COLUMN apikey.secret.secret IS '16 random bytes';
 
 -- No samples in the statistics.

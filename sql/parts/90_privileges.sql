@@ -22,7 +22,7 @@ DECLARE
     verifier CONSTANT text[] := ARRAY[
         'verify', 'explain', 'record',
         'open_session', 'close_session',
-        'authenticate',
+        'authenticate', 'open_context',
         'http_check', 'scope_for'
     ];
     issuer CONSTANT text[] := ARRAY[
