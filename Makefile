@@ -91,6 +91,7 @@ SQL_PARTS = \
 	77_http \
 	80_views \
 	85_usage_views \
+	87_doctor \
 	90_privileges
 
 install_script = sql/apikey--$(version).sql

@@ -33,7 +33,7 @@ DECLARE
     ];
     auditor CONSTANT text[] := ARRAY[
         'usage_report', 'cardinality', 'sketch_agg', 'sketch_union', 'sketch_union_agg',
-        'stats_now', 'code_counts', 'guesses_now',
+        'stats_now', 'code_counts', 'guesses_now', 'doctor',
         'unlisted_scopes',
         'limits_now', 'credit_balance', 'requests_today'
     ];

@@ -145,6 +145,8 @@ BEGIN; SET LOCAL apikey.context = :'c1'; SELECT apikey.current_account(); SELECT
 SELECT apikey.flush_usage() >= 0 AS flushed;
 SELECT e.status, e.code FROM apikey.recent_errors e WHERE e.key_id = :'one_id' AND e.code = '22012';
 DROP TABLE context_doc;
+DELETE FROM apikey.session;
+DELETE FROM apikey.session_use;
 REVOKE SET ON PARAMETER apikey.context FROM regress_apikey_sealer;
 REVOKE USAGE ON SCHEMA apikey FROM regress_apikey_sealer;
 DROP ROLE regress_apikey_sealer;
