@@ -39,8 +39,8 @@ DROP OWNED BY regress_apikey_login, regress_apikey_second;
 DROP ROLE regress_apikey_login, regress_apikey_second;
 \echo == The database
 SELECT * FROM pg_temp.says('triggers');
-BEGIN; ALTER TABLE apikey.kind ENABLE TRIGGER invalidate; ALTER TABLE apikey.key DISABLE TRIGGER ALL; SELECT severity, value ~ 'invalidate on apikey.kind' AS invalidate, value ~ 'on apikey.key,' AS audit FROM pg_temp.says('triggers'); ROLLBACK;
-BEGIN; ALTER TABLE apikey.account_policy DISABLE TRIGGER ALL; DELETE FROM apikey.account_policy WHERE account = '*'; SELECT * FROM pg_temp.says('account_policy'); ROLLBACK;
+BEGIN; SET LOCAL client_min_messages = error; ALTER TABLE apikey.kind ENABLE TRIGGER invalidate; ALTER TABLE apikey.key DISABLE TRIGGER ALL; SELECT severity, value ~ 'invalidate on apikey.kind' AS invalidate, value ~ 'on apikey.key,' AS audit FROM pg_temp.says('triggers'); ROLLBACK;
+BEGIN; SET LOCAL client_min_messages = error; ALTER TABLE apikey.account_policy DISABLE TRIGGER ALL; DELETE FROM apikey.account_policy WHERE account = '*'; SELECT * FROM pg_temp.says('account_policy'); ROLLBACK;
 SELECT * FROM pg_temp.says('account_policy');
 SELECT key_id AS doctored FROM apikey.issue('doctor-1', 'key') \gset
 BEGIN; UPDATE apikey.pepper SET is_current = false; SELECT setting, severity, advice FROM pg_temp.says('peppers'); ROLLBACK;

@@ -250,6 +250,8 @@ SELECT apikey.flush_usage() >= 0 AS written;
 SELECT requests, refused FROM apikey.usage_daily WHERE key_id = :'counted_id';
 -- the worker may be at it just now
 DO $$ BEGIN
+    -- what was used is written before it is removed
+    PERFORM apikey.flush_usage();
     FOR i IN 1..600 LOOP
         PERFORM apikey.maintain_sessions(clock_timestamp());
         EXIT WHEN NOT EXISTS (SELECT FROM apikey.session WHERE expires_at <= clock_timestamp());
