@@ -35,6 +35,11 @@ typedef struct KeptQuery
 	size_t		len;			/* of text; 0: free */
 	char		text[APIKEY_QUERY_MAX];
 	ApikeyQuery query;
+
+	/* the last answer, which holds for: */
+	uint64		identity;		/* its serial; 0: none */
+	uint64		policy;
+	bool		held;
 } KeptQuery;
 
 /* One for each level of (sub)transactions that has its own, innermost first */
@@ -157,6 +162,7 @@ apikey_identity_make(const ApikeyDecision *decision)
 	MemoryContext context;
 	MemoryContext old;
 	ApikeyIdentity *identity;
+	static uint64 serial = 0;
 
 	Assert(decision->code == APIKEY_VALID && decision->known);
 	apikey_verdict_values(decision, values, nulls);
@@ -166,6 +172,7 @@ apikey_identity_make(const ApikeyDecision *decision)
 	old = MemoryContextSwitchTo(context);
 	identity = palloc0(sizeof(ApikeyIdentity));
 	identity->context = context;
+	identity->serial = ++serial;
 	identity->key_id = *DatumGetUUIDP(values[VERDICT_KEY_ID]);
 	identity->account = copy_varlena(values[VERDICT_ACCOUNT]);
 	identity->scopes = copy_varlena(values[VERDICT_SCOPES]);
@@ -280,7 +287,7 @@ apikey_sql_is_authenticated(PG_FUNCTION_ARGS)
  * Parse a query, or find it among those of the last calls: policies ask the
  * same few again and again.
  */
-static const ApikeyQuery *
+static KeptQuery *
 parsed_query(FunctionCallInfo fcinfo, int argno)
 {
 	static KeptQuery kept[QUERIES_MAX];
@@ -294,7 +301,7 @@ parsed_query(FunctionCallInfo fcinfo, int argno)
 		slot = &kept[(last + i) % QUERIES_MAX];
 		if (slot->len > 0 && slot->len == text.len &&
 			memcmp(slot->text, text.data, text.len) == 0)
-			return &slot->query;
+			return slot;
 	}
 	/* as verify does, which errors for what is no query */
 	apikey_request_require(&request, text);
@@ -304,7 +311,8 @@ parsed_query(FunctionCallInfo fcinfo, int argno)
 	slot->query = request.required;
 	slot->query.text = slot->text;
 	slot->len = text.len;
-	return &slot->query;
+	slot->identity = 0;
+	return slot;
 }
 
 PG_FUNCTION_INFO_V1(apikey_sql_allows);
@@ -318,14 +326,27 @@ PG_FUNCTION_INFO_V1(apikey_sql_allows);
 Datum
 apikey_sql_allows(PG_FUNCTION_ARGS)
 {
-	const ApikeyQuery *query;
+	KeptQuery  *query;
 	const ApikeyIdentity *identity;
+	const ApikeyPolicy *policy;
+	uint64		serial;
 
 	if (PG_ARGISNULL(0))
 		PG_RETURN_BOOL(false);
 	query = parsed_query(fcinfo, 0);
 	identity = apikey_identity();
-	PG_RETURN_BOOL(identity != NULL &&
-				   apikey_decide_scopes(&identity->grants, apikey_policy(),
-										query));
+	if (identity == NULL)
+		PG_RETURN_BOOL(false);
+	policy = apikey_policy();
+	serial = apikey_policy_serial(policy);
+	if (query->identity != identity->serial || query->policy != serial ||
+		serial == 0)
+	{
+		query->identity = 0;
+		query->held = apikey_decide_scopes(&identity->grants, policy,
+										   &query->query);
+		query->policy = serial;
+		query->identity = identity->serial;
+	}
+	PG_RETURN_BOOL(query->held);
 }

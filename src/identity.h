@@ -18,6 +18,7 @@ typedef struct ApikeyIdentity
 	MemoryContext context;		/* what all of it lives in */
 	struct ApikeyIdentity *below;	/* of the transaction level below */
 	int			nest_level;
+	uint64		serial;			/* no two of a backend have the same */
 	pg_uuid_t	key_id;
 	Datum		account;		/* text */
 	Datum		scopes;			/* text[] */

@@ -385,6 +385,12 @@ apikey_policy_number(const ApikeyPolicy *policy)
 	return policy->number;
 }
 
+uint64
+apikey_policy_serial(const ApikeyPolicy *policy)
+{
+	return policy == current_policy ? policy->generation : 0;
+}
+
 int
 apikey_policy_kinds(const ApikeyPolicy *policy, const ApikeyKind **kinds,
 					const ApikeyFormat **formats)

@@ -70,6 +70,12 @@ extern ApikeyPolicy *apikey_policy(void);
  */
 extern uint64 apikey_policy_number(const ApikeyPolicy *policy);
 
+/*
+ * What is found out under one policy holds as long as the next call of
+ * apikey_policy() gives one with the same serial; 0: no longer than the call.
+ */
+extern uint64 apikey_policy_serial(const ApikeyPolicy *policy);
+
 extern int	apikey_policy_kinds(const ApikeyPolicy *policy,
 								const ApikeyKind **kinds,
 								const ApikeyFormat **formats);
