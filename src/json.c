@@ -91,7 +91,10 @@ can_be_parsed(const char *json, size_t len)
 		return false;
 	for (size_t i = 0; i + 1 < len; i++)
 	{
-		if (json[i] == '\\' && json[i + 1] == 'u')
+		if (json[i] != '\\')
+			continue;
+		/* step over both, or an escaped backslash would seem to begin one */
+		if (json[++i] == 'u')
 			return false;
 	}
 	return true;

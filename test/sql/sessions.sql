@@ -280,8 +280,8 @@ SELECT code, credits_remaining FROM apikey.verify(:'limited_token');
 \echo == The role of a kind is in the token
 CREATE ROLE regress_apikey_session;
 INSERT INTO apikey.kind (kind, prefix, default_scopes, db_role) VALUES ('sessions_role', 'sesr_', '*', 'regress_apikey_session');
-SELECT pg_temp.part(o.token, 2) ->> 'role' AS role, v.db_role FROM apikey.issue('sessions-é"\', 'role', kind => 'sessions_role') k, apikey.open_session(k.key) o, apikey.verify(o.token) v;
-SELECT pg_temp.part(o.token, 2) ->> 'sub' AS sub, v.account FROM apikey.issue('sessions-é"\', 'role', kind => 'sessions_role') k, apikey.open_session(k.key) o, apikey.verify(o.token) v;
+SELECT pg_temp.part(o.token, 2) ->> 'role' AS role, v.db_role FROM apikey.issue('sessions-é"\user', 'role', kind => 'sessions_role') k, apikey.open_session(k.key) o, apikey.verify(o.token) v;
+SELECT pg_temp.part(o.token, 2) ->> 'sub' AS sub, v.account FROM apikey.issue('sessions-é"\user', 'role', kind => 'sessions_role') k, apikey.open_session(k.key) o, apikey.verify(o.token) v;
 
 DELETE FROM apikey.session;
 DELETE FROM apikey.session_use;
