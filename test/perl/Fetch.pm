@@ -58,7 +58,8 @@ sub npm
 	open my $file, '>', "$dir/package.json" or die "$dir: $!\n";
 	print $file qq({"name": "played-with", "private": true}\n);
 	close $file;
-	quietly($dir, 'npm', 'install', '--no-audit', '--no-fund', '--ignore-scripts', @packages)
+	# without a network, give up soon
+	quietly($dir, 'npm', 'install', '--no-audit', '--no-fund', '--ignore-scripts', '--fetch-retries=1', '--fetch-retry-mintimeout=1000', '--fetch-timeout=60000', @packages)
 	  or return "npm could not install @packages";
 	return;
 }
