@@ -163,8 +163,35 @@ jsonb_scalar(const JsonbValue *value)
 	}
 }
 
+/*
+ * A document that is an array of pairs [name, value].
+ */
 static void
-read_jsonb(ApikeyHeaderDoc *doc, Jsonb *jsonb)
+read_pairs(ApikeyHeaderDoc *doc, JsonbContainer *pairs)
+{
+	for (uint32 i = 0; i < JsonContainerSize(pairs) && !doc->bad; i++)
+	{
+		JsonbValue *pair = getIthJsonbValueFromContainer(pairs, i);
+		JsonbValue *name = NULL;
+		JsonbValue *value = NULL;
+
+		if (pair->type == jbvBinary &&
+			JsonContainerIsArray(pair->val.binary.data) &&
+			JsonContainerSize(pair->val.binary.data) == 2)
+		{
+			name = getIthJsonbValueFromContainer(pair->val.binary.data, 0);
+			value = getIthJsonbValueFromContainer(pair->val.binary.data, 1);
+		}
+		if (name == NULL || name->type != jbvString ||
+			!IsAJsonbScalar(value))
+			doc->bad = true;
+		else if (value->type != jbvNull)
+			add_line(doc, jsonb_scalar(name), jsonb_scalar(value));
+	}
+}
+
+static void
+read_object(ApikeyHeaderDoc *doc, Jsonb *jsonb)
 {
 	JsonbIterator *iterator = JsonbIteratorInit(&jsonb->root);
 	JsonbIteratorToken token;
@@ -206,7 +233,14 @@ apikey_headerdoc_read_jsonb(ApikeyHeaderDoc *doc, Datum jsonb)
 	memset(doc, 0, sizeof(*doc));
 	doc->bad = toast_raw_datum_size(jsonb) > APIKEY_HEADERDOC_MAX;
 	if (!doc->bad)
-		read_jsonb(doc, DatumGetJsonbP(jsonb));
+	{
+		Jsonb	   *document = DatumGetJsonbP(jsonb);
+
+		if (JB_ROOT_IS_ARRAY(document) && !JB_ROOT_IS_SCALAR(document))
+			read_pairs(doc, &document->root);
+		else
+			read_object(doc, document);
+	}
 	if (doc->bad)
 		doc->nlines = 0;
 }

@@ -27,8 +27,9 @@ typedef struct ApikeyHeaderDoc
 } ApikeyHeaderDoc;
 
 /*
- * Read an object whose values are strings or arrays of strings; numbers and
- * booleans are read as strings, null as nothing.  What is none is bad, never
+ * Read an object whose values are strings or arrays of strings, or, as jsonb,
+ * an array of pairs [name, value]; numbers and booleans are read as strings,
+ * null as nothing.  What is none is bad, never
  * an error: an error of the server's would show the text.  What is read lives
  * in the current memory context; a jsonb value must stay where it is.
  */
