@@ -33,6 +33,19 @@ ascii_is_alnum(char c)
 		(c >= 'A' && c <= 'Z');
 }
 
+/* The value of a hexadecimal digit, -1 for anything else */
+static inline int
+ascii_hex_value(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	if (c >= 'a' && c <= 'f')
+		return c - 'a' + 10;
+	if (c >= 'A' && c <= 'F')
+		return c - 'A' + 10;
+	return -1;
+}
+
 static inline char
 ascii_lower(char c)
 {

@@ -82,18 +82,6 @@ apikey_hash_name(ApikeyHashAlgorithm algorithm)
 	return "";
 }
 
-static int
-hex_value(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
-}
-
 /* Both alphabets of base64 */
 static int
 base64_value(char c)
@@ -116,8 +104,8 @@ read_hex(const char *text, unsigned char *bytes, size_t nbytes)
 {
 	for (size_t i = 0; i < nbytes; i++)
 	{
-		int			high = hex_value(text[2 * i]);
-		int			low = hex_value(text[2 * i + 1]);
+		int			high = ascii_hex_value(text[2 * i]);
+		int			low = ascii_hex_value(text[2 * i + 1]);
 
 		if (high < 0 || low < 0)
 			return false;
@@ -457,8 +445,8 @@ apikey_hash_parse(ApikeyHashAlgorithm algorithm, const char *text, size_t len,
 	if (algorithm == APIKEY_HASH_CRYPT)
 		hash->algorithm = crypt_algorithm(text, len);
 	hash->len = len;
-	if (len > APIKEY_HASH_STRING_MAX)
-		return "It is too long for a string of this scheme.";
+	if (len == 0 || len > APIKEY_HASH_STRING_MAX)
+		return "It is empty, or too long for a string of this scheme.";
 	switch (hash->algorithm)
 	{
 		case APIKEY_HASH_ARGON2ID:

@@ -66,29 +66,6 @@ typedef struct Import
 	ApikeyKey	key;			/* its row but for the digest */
 } Import;
 
-static void
-bad_argument(const char *argument, const char *rule, const char *hint)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("invalid value for argument \"%s\"", argument),
-			 errdetail("%s", rule),
-			 errhint("%s", hint)));
-}
-
-static bool
-is_plain(ApikeyText text)
-{
-	for (size_t i = 0; i < text.len; i++)
-	{
-		unsigned char c = (unsigned char) text.data[i];
-
-		if (c < 0x20 || c == 0x7f)
-			return false;
-	}
-	return true;
-}
-
 /*
  * Read what was hashed, and how.
  */
@@ -105,19 +82,19 @@ read_hash(FunctionCallInfo fcinfo, Import *import)
 	if (algorithm.data == NULL || algorithm.too_long ||
 		!apikey_hash_algorithm(algorithm.data, algorithm.len,
 							   &import->hash.algorithm))
-		bad_argument("algorithm",
+		apikey_bad_argument("algorithm",
 					 "It must be sha256, sha512, hmac-sha256, blake2b, argon2id, bcrypt, md5-crypt, xdes, sha256-crypt, sha512-crypt or crypt.",
 					 "Name the algorithm that the other system hashes its keys with.");
 	if (hash.data == NULL || hash.too_long)
-		bad_argument("hash", "It must be a hash of up to 512 characters.",
+		apikey_bad_argument("hash", "It must be a hash of up to 512 characters.",
 					 "Pass the hash that the other system has stored of the key, never the key itself.");
 	rule = apikey_hash_parse(import->hash.algorithm, hash.data, hash.len,
 							 &import->hash);
 	if (rule != NULL)
-		bad_argument("hash", rule,
+		apikey_bad_argument("hash", rule,
 					 "Pass the hash that the other system has stored of the key, as it is stored there.");
 	if (!apikey_slow_available(import->hash.algorithm))
-		bad_argument("hash", "The extension pgcrypto of this server does not have this scheme.",
+		apikey_bad_argument("hash", "The extension pgcrypto of this server does not have this scheme.",
 					 "Issue new keys instead, or import on a server that has it.");
 	import->scheme.algorithm = import->hash.algorithm;
 	import->scheme.secret = (const unsigned char *) secret.data;
@@ -125,12 +102,12 @@ read_hash(FunctionCallInfo fcinfo, Import *import)
 	if (import->hash.algorithm != APIKEY_HASH_HMAC_SHA256)
 	{
 		if (secret.data != NULL)
-			bad_argument("hash_secret", "Only hmac-sha256 has a secret.",
+			apikey_bad_argument("hash_secret", "Only hmac-sha256 has a secret.",
 						 "Leave it out, or pass the algorithm \"hmac-sha256\".");
 	}
 	else if (secret.data == NULL || secret.too_long ||
 			 secret.len == 0)
-		bad_argument("hash_secret",
+		apikey_bad_argument("hash_secret",
 					 "hmac-sha256 needs the secret that the keys were hashed with, of 1 to 1024 bytes.",
 					 "Pass it as the other system has it: its bytes are taken as they are.");
 }
@@ -156,28 +133,28 @@ read_cut(FunctionCallInfo fcinfo, Import *import)
 	else if (part.data != NULL &&
 			 (part.len != strlen("whole") ||
 			  memcmp(part.data, "whole", part.len) != 0))
-		bad_argument("hashed_part", "It must be whole or after.",
+		apikey_bad_argument("hashed_part", "It must be whole or after.",
 					 "Pass \"after\" if only what is behind the separator or the lookup was hashed.");
 	if (separator.data != NULL &&
-		(separator.too_long || separator.len == 0 || !is_plain(separator)))
-		bad_argument("separator",
+		(separator.too_long || separator.len == 0 || apikey_has_control_characters(separator)))
+		apikey_bad_argument("separator",
 					 "A separator has 1 to 16 bytes and no control characters.",
 					 "Pass what stands between the lookup and the rest of a key, such as \"|\".");
 	if (lookup.data != NULL &&
-		(lookup.too_long || lookup.len == 0 || !is_plain(lookup)))
-		bad_argument("lookup",
+		(lookup.too_long || lookup.len == 0 || apikey_has_control_characters(lookup)))
+		apikey_bad_argument("lookup",
 					 "A lookup has 1 to 255 bytes and no control characters.",
 					 "Pass what the keys begin with and are found by, or leave it out.");
 	if (lookup.data != NULL && separator.data != NULL &&
 		memmem(lookup.data, lookup.len, separator.data, separator.len) != NULL)
-		bad_argument("lookup", "It must not contain the separator.",
+		apikey_bad_argument("lookup", "It must not contain the separator.",
 					 "Keys are cut at its first occurrence: pass what stands before that.");
 	if (salted && lookup.data == NULL)
-		bad_argument("lookup",
+		apikey_bad_argument("lookup",
 					 "A salted hash can't be searched for: the key must be found by what it begins with.",
 					 "Pass the part before the separator, or the first characters of the key.");
 	if (scheme->after && lookup.data == NULL && separator.data == NULL)
-		bad_argument("hashed_part", "\"after\" needs a separator, or a lookup.",
+		apikey_bad_argument("hashed_part", "\"after\" needs a separator, or a lookup.",
 					 "Say where the part that was hashed begins.");
 
 	/* of what is hashed whole and without a salt nothing else matters */
@@ -230,7 +207,7 @@ past_argument(FunctionCallInfo fcinfo, int argno, const char *name,
 		return false;
 	*at = PG_GETARG_TIMESTAMPTZ(argno);
 	if (TIMESTAMP_NOT_FINITE(*at) || *at > now)
-		bad_argument(name, "It must be a time that has passed.",
+		apikey_bad_argument(name, "It must be a time that has passed.",
 					 "Pass what the other system has noted, or leave it out.");
 	return true;
 }
@@ -249,7 +226,7 @@ set_expiry(FunctionCallInfo fcinfo, TimestampTz now, Import *import)
 	{
 		at = PG_GETARG_TIMESTAMPTZ(ARG_EXPIRES_AT);
 		if (TIMESTAMP_IS_NOBEGIN(at))
-			bad_argument("expires_at", "It must not be \"-infinity\".",
+			apikey_bad_argument("expires_at", "It must not be \"-infinity\".",
 						 "Pass when the key expires or has expired, or \"infinity\" for never.");
 	}
 	if (!PG_ARGISNULL(ARG_EXPIRES_AT) && at <= now)
@@ -292,13 +269,13 @@ set_display(FunctionCallInfo fcinfo, Import *import)
 	char	   *shown;
 
 	if (display.data != NULL &&
-		(display.too_long || display.len == 0 || !is_plain(display)))
-		bad_argument("display",
+		(display.too_long || display.len == 0 || apikey_has_control_characters(display)))
+		apikey_bad_argument("display",
 					 "A display mask has 1 to 128 bytes and no control characters.",
 					 "Pass what people recognise the key by, such as its first characters.");
 	if (display.data != NULL &&
 		is_key(import, display.data, display.len))
-		bad_argument("display", "This is the key itself.",
+		apikey_bad_argument("display", "This is the key itself.",
 					 "Pass a few of its characters at most.");
 	if (display.data != NULL)
 		shown = apikey_clean(display.data, display.len, DISPLAY_MAX);

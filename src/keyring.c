@@ -7,22 +7,12 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "ascii.h"
+
 static bool
 is_blank(char c)
 {
 	return c == ' ' || c == '\t' || c == '\r';
-}
-
-static int
-hex_value(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
 }
 
 /*
@@ -42,10 +32,10 @@ parse_line(const char *p, const char *end, ApikeyKeyringEntry *entry)
 		p++;
 	for (int i = 0; i < APIKEY_PEPPER_LEN; i++, p += 2)
 	{
-		if (end - p < 2 || hex_value(p[0]) < 0 || hex_value(p[1]) < 0)
+		if (end - p < 2 || ascii_hex_value(p[0]) < 0 || ascii_hex_value(p[1]) < 0)
 			return false;
-		entry->secret[i] = (unsigned char) (hex_value(p[0]) << 4 |
-											hex_value(p[1]));
+		entry->secret[i] = (unsigned char) (ascii_hex_value(p[0]) << 4 |
+											ascii_hex_value(p[1]));
 	}
 	while (p < end && is_blank(*p))
 		p++;

@@ -29,8 +29,8 @@
 /* Longest lifetime that can be asked for: keeps timestamps in range */
 #define LIFETIME_MONTHS_MAX	(12 * 1000)
 
-static void
-bad_argument(const char *argument, const char *rule, const char *hint)
+void
+apikey_bad_argument(const char *argument, const char *rule, const char *hint)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -51,8 +51,8 @@ forbidden(const ApikeyRules *rules, const char *what, const char *rule,
 			 errhint("%s", hint)));
 }
 
-static bool
-has_control_characters(ApikeyText text)
+bool
+apikey_has_control_characters(ApikeyText text)
 {
 	for (size_t i = 0; i < text.len; i++)
 	{
@@ -93,9 +93,9 @@ char *
 apikey_rule_account(ApikeyText account)
 {
 	if (account.data == NULL || account.too_long || account.len == 0 ||
-		has_control_characters(account) ||
+		apikey_has_control_characters(account) ||
 		(account.len == 1 && account.data[0] == '*'))
-		bad_argument("account",
+		apikey_bad_argument("account",
 					 "An account is a text of 1 to 255 bytes without control characters, and not \"*\".",
 					 "Pass the application's id of the organisation, team or customer.");
 	return pnstrdup(account.data, account.len);
@@ -126,7 +126,7 @@ apikey_rules_find(ApikeyRules *rules, const char *account, ApikeyText kind)
 	if (kind.data != NULL && !kind.too_long)
 		rules->kind = apikey_policy_kind(rules->policy, kind.data, kind.len);
 	if (rules->kind == NULL)
-		bad_argument("kind", "It must be a row of apikey.kind.",
+		apikey_bad_argument("kind", "It must be a row of apikey.kind.",
 					 "SELECT kind FROM apikey.kind lists the kinds.");
 }
 
@@ -175,10 +175,10 @@ apikey_rule_name(const ApikeyRules *rules, ApikeyText name)
 	for (size_t i = 0; i < name.len; i++)
 		blank &= name.data[i] == ' ';
 	if (name.data == NULL || (blank && !name.too_long))
-		bad_argument("name", "A name must not be empty.",
+		apikey_bad_argument("name", "A name must not be empty.",
 					 "Say what the key is for, such as \"Billing, production\".");
-	if (has_control_characters(name) || has_invisible_characters(name))
-		bad_argument("name",
+	if (apikey_has_control_characters(name) || has_invisible_characters(name))
+		apikey_bad_argument("name",
 					 "A name has no control characters, and none that do not show or change the direction of writing.",
 					 "Remove them.");
 	if (kind_max > 0 && (max < 0 || kind_max < max))
@@ -218,11 +218,11 @@ apikey_rule_scopes(const ApikeyRules *rules, bool given, Datum scopes)
 		value = apikey_scopes_make(items, count, "scopes", NULL);
 	}
 	else if (value == NULL)
-		bad_argument("scopes", "Keys of this kind have no default scopes.",
+		apikey_bad_argument("scopes", "Keys of this kind have no default scopes.",
 					 "Pass at least one scope, such as '{calls:read}'.");
 	set = apikey_scopes_open(value);
 	if (set.count == 0)
-		bad_argument("scopes", "A key has at least one scope.",
+		apikey_bad_argument("scopes", "A key has at least one scope.",
 					 "Pass at least one scope, such as '{calls:read}'.");
 
 	for (int i = 0; i < set.count; i++)
@@ -285,12 +285,12 @@ apikey_rule_ips(const ApikeyRules *rules, bool given, Datum ips)
 											 &net, &host_bits);
 
 		if (fault != NULL && !host_bits)
-			bad_argument("allowed_ips",
+			apikey_bad_argument("allowed_ips",
 						 psprintf("Element %d: %s.", i + 1, fault),
 						 "Pass addresses and networks such as '{203.0.113.7,198.51.100.0/24,2001:db8::/32}'.");
 		apikey_net_print(&net, text);
 		if (fault != NULL)
-			bad_argument("allowed_ips",
+			apikey_bad_argument("allowed_ips",
 						 psprintf("Element %d: %s.", i + 1, fault),
 						 psprintf("The network meant is %s.", text));
 		elements[i] = DirectFunctionCall1(inet_in, CStringGetDatum(text));
@@ -329,11 +329,11 @@ add_origins(ApikeySlice element, int number, ApikeySlice *origins, int count)
 		{
 			fault = apikey_origin_rule_parse(p, stop - p, &rule);
 			if (fault != NULL)
-				bad_argument("allowed_origins",
+				apikey_bad_argument("allowed_origins",
 							 psprintf("Element %d: %s.", number, fault),
 							 "Pass host names such as '{mysite.com,https://app.example.org:8443}'; subdomains are covered.");
 			if (count == APIKEY_ORIGINS_MAX)
-				bad_argument("allowed_origins", "There are too many origins.",
+				apikey_bad_argument("allowed_origins", "There are too many origins.",
 							 "A domain covers its subdomains: list that.");
 			origins[count].len = apikey_origin_print(&rule, text);
 			origins[count++].data = text;
@@ -357,11 +357,11 @@ apikey_rule_origins(const ApikeyRules *rules, bool given, Datum origins)
 	for (int i = 0; i < nitems; i++)
 		count = add_origins(items[i], i + 1, list, count);
 	if (count > 0 && !rules->kind->origin_locked)
-		bad_argument("allowed_origins",
+		apikey_bad_argument("allowed_origins",
 					 "Only kinds with origin_locked have a list of origins.",
 					 "Use allowed_ips, or a kind such as \"widget\".");
 	if (count == 0 && rules->kind->origin_locked)
-		bad_argument("allowed_origins",
+		apikey_bad_argument("allowed_origins",
 					 "A key of an origin-locked kind has at least one origin.",
 					 "Pass the web site's host name, such as '{mysite.com}'.");
 	return count > 0 ? apikey_slices_to_array(list, count) : (Datum) 0;
@@ -378,13 +378,13 @@ apikey_rule_metadata(bool given, Datum metadata)
 	{
 		value = DatumGetJsonbP(metadata);
 		if (!JB_ROOT_IS_OBJECT(value))
-			bad_argument("metadata", "Metadata is a JSON object.",
+			apikey_bad_argument("metadata", "Metadata is a JSON object.",
 						 "Pass an object such as '{\"env\": \"production\"}'.");
 		if (strlen(JsonbToCString(NULL, &value->root, VARSIZE(value))) <=
 			APIKEY_METADATA_MAX)
 			return JB_ROOT_COUNT(value) > 0 ? JsonbPGetDatum(value) : (Datum) 0;
 	}
-	bad_argument("metadata", "Metadata has at most 8192 bytes as text.",
+	apikey_bad_argument("metadata", "Metadata has at most 8192 bytes as text.",
 				 "Keep what is larger in a table of your own, by key_id.");
 	return (Datum) 0;			/* keep compiler quiet */
 }
@@ -433,7 +433,7 @@ read_expiry(const TimestampTz *at, const Interval *in, TimestampTz now,
 			ApikeyExpiry *expiry)
 {
 	if (at != NULL && in != NULL)
-		bad_argument("expires_in", "Either expires_at or expires_in can be given.",
+		apikey_bad_argument("expires_in", "Either expires_at or expires_in can be given.",
 					 "Leave one of them out.");
 	if (at != NULL)
 		expiry->at = *at;
@@ -449,12 +449,12 @@ read_expiry(const TimestampTz *at, const Interval *in, TimestampTz now,
 	else
 		return;
 	if (expiry->at <= now)
-		bad_argument(at != NULL ? "expires_at" : "expires_in",
+		apikey_bad_argument(at != NULL ? "expires_at" : "expires_in",
 					 "A key must expire in the future.",
 					 at != NULL ? "Pass a later time, or \"infinity\" for never." :
 					 "Pass a positive interval such as '90 days'.");
 	if (in != NULL && TIMESTAMP_IS_NOEND(expiry->at))
-		bad_argument("expires_in", "A lifetime is at most 1000 years.",
+		apikey_bad_argument("expires_in", "A lifetime is at most 1000 years.",
 					 "Pass expires_at => 'infinity' for a key that never expires.");
 	expiry->given = true;
 	expiry->never = TIMESTAMP_IS_NOEND(expiry->at);
@@ -494,11 +494,11 @@ apikey_rule_ttl(Interval *ttl, int64 longest)
 	Interval	max = {.time = longest};
 
 	if (ttl == NULL)
-		bad_argument("ttl", "A lifetime is needed.",
+		apikey_bad_argument("ttl", "A lifetime is needed.",
 					 "Leave it out for the usual one.");
 	if (!DatumGetBool(DirectFunctionCall2(interval_gt, IntervalPGetDatum(ttl),
 										  IntervalPGetDatum(&zero))))
-		bad_argument("ttl", "A lifetime must be positive.",
+		apikey_bad_argument("ttl", "A lifetime must be positive.",
 					 "Pass an interval such as '15 minutes'.");
 	if (DatumGetBool(DirectFunctionCall2(interval_gt, IntervalPGetDatum(ttl),
 										 IntervalPGetDatum(&max))))

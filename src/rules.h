@@ -31,6 +31,11 @@ typedef struct ApikeyExpiry
 	TimestampTz at;
 } ApikeyExpiry;
 
+/* 22023: what is wrong with an argument, and what to pass instead. */
+extern void apikey_bad_argument(const char *argument, const char *rule,
+								const char *hint);
+extern bool apikey_has_control_characters(ApikeyText text);
+
 /* A well-formed account, NUL terminated. */
 extern char *apikey_rule_account(ApikeyText account);
 

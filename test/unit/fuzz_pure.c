@@ -9,6 +9,7 @@
  */
 #include "../../src/header.h"
 #include "../../src/jwt.h"
+#include "../../src/hashtext.h"
 #include "../../src/netlist.h"
 #include "../../src/origin.h"
 #include "../../src/query.h"
@@ -331,6 +332,30 @@ fuzz_nets(const char *text, size_t len)
 		HOLDS(apikey_netlist_contains(nets, count, &given[i]));
 }
 
+/*
+ * What is taken as a string is written as it will be read again.
+ */
+static void
+fuzz_hash(const char *text, size_t len)
+{
+	ApikeyHash	hash;
+	ApikeyHash	again;
+	int			i;
+
+	for (i = 0; i < APIKEY_HASH_NALGORITHMS; i++)
+	{
+		if (apikey_hash_parse((ApikeyHashAlgorithm) i, text, len, &hash) != NULL)
+			continue;
+		HOLDS(hash.len > 0);
+		if (!apikey_hash_is_salted(hash.algorithm))
+			continue;
+		HOLDS(strlen(hash.u.string) == hash.len);
+		HOLDS(apikey_hash_parse(hash.algorithm, hash.u.string, hash.len,
+								&again) == NULL);
+		HOLDS(memcmp(&hash, &again, sizeof(hash)) == 0);
+	}
+}
+
 static void
 fuzz_origin(const char *text, size_t len)
 {
@@ -453,7 +478,7 @@ typedef void (*Target) (const char *text, size_t len);
 
 static const Target targets[] = {
 	fuzz_token, fuzz_digits, fuzz_find, fuzz_grant, fuzz_open, fuzz_list,
-	fuzz_query, fuzz_net, fuzz_nets, fuzz_origin, fuzz_credentials, fuzz_client,
+	fuzz_query, fuzz_net, fuzz_nets, fuzz_hash, fuzz_origin, fuzz_credentials, fuzz_client,
 	fuzz_route, fuzz_jwt
 };
 
@@ -490,6 +515,8 @@ static const char *const seeds[LENGTH_OF(targets)][3] = {
 	{"a & (b:c | d) or e and f", "((a|b)c(d|e))", "abcdefgh(ij|klm),"},
 	{"10.0.0.0/8", "2001:db8::1:0:0:1/64", " ::ffff:192.0.2.1/128 "},
 	{"123456789012345678", "\001\040\300\250\001\001", "\002\200"},
+	{"sha512$$0123456789abcdef", "$2b$10$0123456789./ABCDEFabcdefghijklmnopqrstuvwxyzGHIJKLMNO",
+	"$argon2id$v=19$m=1024,t=1,p=1$c2FsdHNhbHRzYWx0$0123456789ABCDEFabcdef"},
 	{"https://a.mysite.com:8443", "[2001:db8::1]:80", "localhost"},
 	{"Bearer abc, ApiKey abc", "apikey a", "Digest a=\"b\\\"\", Bearer c"},
 	{"203.0.113.9, 10.0.0.2:80", "for=\"[2001:db8::1]:80\";by=x, for=10.0.0.1", "10.0.0.1, [::1]"},
