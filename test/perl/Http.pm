@@ -6,6 +6,7 @@ package Http;
 use strict;
 use warnings;
 use IO::Socket::UNIX;
+use POSIX ();
 
 # Head and body of a message; headers as [name, value]
 sub receive
@@ -44,18 +45,19 @@ sub serve
 	my $child = fork;
 	die "fork: $!\n" unless defined $child;
 	return $child if $child;
-	$SIG{TERM} = sub { require POSIX; POSIX::_exit(0); };
+	# never by way of END blocks: those of the server's modules end our server
+	$SIG{TERM} = sub { POSIX::_exit(0); };
 	while (my $socket = $listener->accept)
 	{
-		my $request = receive($socket) or next;
+		my $request = eval { receive($socket) } or next;
 		my ($method, $target) = split / /, $request->{first};
-		my ($status, $headers, $body) = @{ $handler->($method, $target, $request->{headers}) };
+		my $answer = eval { $handler->($method, $target, $request->{headers}) };
+		my ($status, $headers, $body) = $answer ? @$answer : (500, [], '');
 		$body = '' unless defined $body;
 		$socket->syswrite("HTTP/1.1 $status Answer\r\n" . join('', map { "$_->[0]: $_->[1]\r\n" } @$headers)
 			  . 'Content-Length: ' . length($body) . "\r\nConnection: close\r\n\r\n$body");
 		close $socket;
 	}
-	require POSIX;
 	POSIX::_exit(0);
 }
 

@@ -7,6 +7,7 @@ use strict;
 use warnings;
 use FindBin;
 use lib "$FindBin::RealBin/../perl";
+use POSIX ();
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -190,7 +191,7 @@ SKIP:
 		'ignore_startup_parameters = extra_float_digits', "logfile = $dir/bouncer.log", "pidfile = $dir/bouncer.pid", '');
 	my $child = fork;
 	die "fork: $!\n" unless defined $child;
-	if (!$child) { open STDOUT, '>', '/dev/null'; open STDERR, '>&', \*STDOUT; exec $pgbouncer, "$dir/bouncer.ini"; die; }
+	if (!$child) { open STDOUT, '>', '/dev/null'; open STDERR, '>&', \*STDOUT; exec $pgbouncer, "$dir/bouncer.ini" or POSIX::_exit(127); }
 	for (1 .. 10 * $PostgreSQL::Test::Utils::timeout_default)
 	{
 		last if -S "$dir/.s.PGSQL.$port";

@@ -6,6 +6,7 @@ use warnings;
 use FindBin;
 use lib "$FindBin::RealBin/../perl";
 use JSON::PP;
+use POSIX ();
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -122,7 +123,7 @@ http {
 ));
 my $server = fork;
 die "fork: $!\n" unless defined $server;
-if (!$server) { exec $nginx, '-p', $dir, '-c', "$dir/nginx.conf"; die; }
+if (!$server) { exec $nginx, '-p', $dir, '-c', "$dir/nginx.conf" or POSIX::_exit(127); }
 for (1 .. 10 * $PostgreSQL::Test::Utils::timeout_default)
 {
 	last if -S "$dir/front";

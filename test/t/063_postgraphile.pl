@@ -6,6 +6,7 @@ use warnings;
 use FindBin;
 use lib "$FindBin::RealBin/../perl";
 use JSON::PP;
+use POSIX ();
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -56,7 +57,7 @@ if (!$server)
 	@ENV{qw(PGHOST PGPORT PGUSER PGDATABASE)} = ($node->host, $node->port, 'gateway', 'postgres');
 	open STDOUT, '>', "$dir/server.log" or die;
 	open STDERR, '>&', \*STDOUT or die;
-	exec 'node', "$dir/node/server.cjs", "$dir/front" or die;
+	exec 'node', "$dir/node/server.cjs", "$dir/front" or POSIX::_exit(127);
 }
 for (1 .. 10 * $PostgreSQL::Test::Utils::timeout_default)
 {
