@@ -26,8 +26,12 @@
 /* A key that would take more than this part of the cache is not kept */
 #define LARGEST_PART		4
 
-/* Digests that were offered lately; a power of two */
-#define OFFERS				4096
+/*
+ * Digests that were offered lately: so many sets, a power of two, of a few
+ * each, so that keys of one set that come in turn do not push each other out
+ */
+#define OFFER_SETS			1024
+#define OFFER_WAYS			4
 
 struct ApikeyCachedKey
 {
@@ -45,7 +49,8 @@ static ApikeyCachedKey **buckets = NULL;	/* a power of two of them */
 static uint32 nbuckets = 0;
 static dlist_head by_use = DLIST_STATIC_INIT(by_use);	/* latest first */
 static int	total_weight = 0;
-static uint32 offers[OFFERS];	/* parts of digests */
+static uint32 offers[OFFER_SETS][OFFER_WAYS];	/* parts of digests, latest
+												 * first */
 static int	ready_for = 0;		/* value of apikey.cache_size */
 
 static ApikeyCachedKey **
@@ -261,13 +266,17 @@ static bool
 was_offered(const unsigned char digest[APIKEY_DIGEST_LEN])
 {
 	uint32		part[2];
-	uint32	   *offer;
+	uint32	   *set;
+	int			at = 0;
 	bool		before;
 
 	memcpy(part, digest + APIKEY_DIGEST_LEN - sizeof(part), sizeof(part));
-	offer = &offers[part[0] & (OFFERS - 1)];
-	before = *offer == part[1];
-	*offer = part[1];
+	set = offers[part[0] & (OFFER_SETS - 1)];
+	while (at < OFFER_WAYS - 1 && set[at] != part[1])
+		at++;
+	before = set[at] == part[1];
+	memmove(set + 1, set, at * sizeof(uint32));
+	set[0] = part[1];
 	return before;
 }
 
