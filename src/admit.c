@@ -71,13 +71,19 @@ add_meter(Gauges *gauges, ApikeyMeterSort sort, int64 max, int64 cost)
 	meter->cost = cost;
 	meter->per = 0;
 	meter->period = 0;
+	meter->hash = 0;
 	return meter;
 }
 
+/*
+ * Limits and the hashes of their meters may have been remembered with the key.
+ */
 static void
-add_windows(Gauges *gauges, const pg_uuid_t *lineage, const ApikeyText *account)
+add_windows(Gauges *gauges, const pg_uuid_t *lineage, const ApikeyText *account,
+			ApikeyLimitsMemo *memo)
 {
 	ApikeyMeterKey of_account = {0};
+	bool		known = memo != NULL && memo->number != 0;
 	bool		hashed = false;
 
 	for (int i = 0; i < gauges->nlimits; i++)
@@ -99,6 +105,11 @@ add_windows(Gauges *gauges, const pg_uuid_t *lineage, const ApikeyText *account)
 			apikey_meter_of_key(&meter->key, lineage);
 		meter->key.name = limit->meter;
 		meter->per = limit->per;
+		if (memo == NULL)
+			continue;
+		if (!known)
+			memo->hash[i] = apikey_meter_hash(&meter->key);
+		meter->hash = memo->hash[i];
 	}
 }
 
@@ -145,20 +156,42 @@ add_credits(Gauges *gauges, const ApikeyCredit *credit, uint64 *epoch,
 static void
 gather(Gauges *gauges, ApikeyDecision *d)
 {
-	ApikeyText	account = text_of(d->key.value[KEY_ACCOUNT]);
-	ApikeyText	kind = text_of(d->key.value[KEY_KIND]);
-	const pg_uuid_t *key_id = DatumGetUUIDP(d->key.value[KEY_KEY_ID]);
-	const pg_uuid_t *lineage = d->key.null[KEY_LINEAGE] ? key_id :
-		DatumGetUUIDP(d->key.value[KEY_LINEAGE]);
+	ApikeyText	account = text_of(d->key->value[KEY_ACCOUNT]);
+	ApikeyText	kind = text_of(d->key->value[KEY_KIND]);
+	const pg_uuid_t *key_id = DatumGetUUIDP(d->key->value[KEY_KEY_ID]);
+	const pg_uuid_t *lineage = d->key->null[KEY_LINEAGE] ? key_id :
+		DatumGetUUIDP(d->key->value[KEY_LINEAGE]);
+	ApikeyLimitsMemo *memo = d->memo != NULL ? &d->memo->limits : NULL;
+	uint64		number = apikey_limits_number();
 	const ApikeyCredit *credit;
 
 	gauges->decision = d;
 	gauges->count = 0;
-	gauges->nlimits = apikey_limits_of(key_id, account.data, account.len,
-									   kind.data, kind.len, &gauges->limits);
+	if (memo != NULL && number != 0 && memo->number == number)
+	{
+		gauges->limits = memo->limit;
+		gauges->nlimits = memo->count;
+	}
+	else
+	{
+		gauges->nlimits = apikey_limits_of(key_id, account.data, account.len,
+										   kind.data, kind.len,
+										   &gauges->limits);
+		if (memo != NULL)
+			memo->number = 0;
+		if (number == 0 || gauges->nlimits > APIKEY_MEMO_LIMITS)
+			memo = NULL;
+	}
 	gauges->meters = gauges->nlimits + 3 <= METERS_MAX ? gauges->stack :
 		palloc((gauges->nlimits + 3) * sizeof(ApikeyMeter));
-	add_windows(gauges, lineage, &account);
+	add_windows(gauges, lineage, &account, memo);
+	if (memo != NULL && memo->number == 0)
+	{
+		memcpy(memo->limit, gauges->limits,
+			   gauges->nlimits * sizeof(*gauges->limits));
+		memo->count = gauges->nlimits;
+		memo->number = apikey_limits_number() == number ? number : 0;
+	}
 	add_quota(gauges, &account);
 	credit = apikey_credit_of_key(lineage);
 	gauges->key_credits = add_credits(gauges, credit, &d->admission.key_epoch,
@@ -181,7 +214,7 @@ tally(Gauges *gauges, int number)
 		return apikey_consumed_credits(gauges->decision->admission.key_epoch);
 	if (number == gauges->account_credits)
 		return apikey_consumed_credits(gauges->decision->admission.account_epoch);
-	account = text_of(gauges->decision->key.value[KEY_ACCOUNT]);
+	account = text_of(gauges->decision->key->value[KEY_ACCOUNT]);
 	return apikey_consumed_quota(account.data, account.len,
 							  gauges->meters[number].period);
 }
@@ -338,6 +371,8 @@ describe_limit(const Gauges *gauges)
 	admission->has_limit = true;
 	admission->limit_max = clamp(gauges->meters[chosen].max);
 	admission->limit_remaining = clamp(left);
+	admission->limit = chosen == gauges->quota ? 0 :
+		gauges->limits[chosen]->serial;
 	if (chosen == gauges->quota)
 	{
 		strlcpy(admission->limit_name, APIKEY_QUOTA_NAME,

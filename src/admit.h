@@ -17,6 +17,7 @@ struct ApikeyTrace;
 typedef struct ApikeyAdmission
 {
 	bool		has_limit;
+	uint64		limit;			/* serial of its row; 0: the quota */
 	char		limit_name[APIKEY_LIMIT_NAME_MAX + 1];
 	int32		limit_max;
 	int32		limit_per;		/* seconds, as the next two */

@@ -133,7 +133,7 @@ apikey_context_seal(const ApikeyDecision *d, TimestampTz expires)
 
 	initStringInfo(&body);
 	pq_sendbyte(&body, d->is_session ? FLAG_SESSION : 0);
-	appendBinaryStringInfo(&body, DatumGetPointer(d->key.value[KEY_KEY_ID]),
+	appendBinaryStringInfo(&body, DatumGetPointer(d->key->value[KEY_KEY_ID]),
 						   sizeof(pg_uuid_t));
 	appendBinaryStringInfo(&body, (const char *) session_id,
 						   sizeof(pg_uuid_t));
@@ -237,8 +237,8 @@ identity_of(const char *printed, bool *in_time)
 							 &sealed.key_id,
 							 sealed.has_session ? &sealed.session_id : NULL))
 		return NULL;
-	apikey_narrow_scopes(&decision.key, sealed_scopes(&sealed));
-	decision.grants = decision.key.grants;
+	apikey_narrow_scopes(&decision.key_room, sealed_scopes(&sealed));
+	decision.grants = decision.key->grants;
 	return apikey_identity_make(&decision);
 }
 

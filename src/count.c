@@ -146,12 +146,12 @@ move_to_current_pepper(const ApikeyDecision *d)
 
 	if (peppers->count == 0 || !current->is_current ||
 		current->secret == NULL || RecoveryInProgress() ||
-		(current->id == DatumGetInt32(d->key.value[KEY_PEPPER_ID]) &&
-		 d->hashed.algorithm == DatumGetInt16(d->key.value[KEY_ALGORITHM])))
+		(current->id == DatumGetInt32(d->key->value[KEY_PEPPER_ID]) &&
+		 d->hashed.algorithm == DatumGetInt16(d->key->value[KEY_ALGORITHM])))
 		return;
 	memset(&event.head, 0, sizeof(event.head));
 	event.head.flags = APIKEY_EVENT_REHASH;
-	event.head.key_id = *DatumGetUUIDP(d->key.value[KEY_KEY_ID]);
+	event.head.key_id = *DatumGetUUIDP(d->key->value[KEY_KEY_ID]);
 	event.head.at = d->now;
 	rehash.pepper_id = current->id;
 	rehash.algorithm = d->hashed.algorithm;
@@ -162,15 +162,31 @@ move_to_current_pepper(const ApikeyDecision *d)
 }
 
 /*
+ * Of a kept key its account's hash is worked out once.
+ */
+static uint64
+account_hash(const ApikeyDecision *d)
+{
+	text	   *account;
+	uint64		hash;
+
+	if (d->memo != NULL && d->memo->account_hash != 0)
+		return d->memo->account_hash;
+	account = DatumGetTextPP(d->key->value[KEY_ACCOUNT]);
+	hash = apikey_account_hash(VARDATA_ANY(account), VARSIZE_ANY_EXHDR(account));
+	if (d->memo != NULL)
+		d->memo->account_hash = hash;
+	return hash;
+}
+
+/*
  * What quota and credits need to know of a call that passed.
  */
 static void
 add_pass(ApikeyEvent *event, size_t *len, const ApikeyDecision *d)
 {
-	text	   *account = DatumGetTextPP(d->key.value[KEY_ACCOUNT]);
 	ApikeyEventPass pass = {
-		.account_hash = apikey_account_hash(VARDATA_ANY(account),
-											VARSIZE_ANY_EXHDR(account)),
+		.account_hash = account_hash(d),
 		.key_epoch = d->admission.key_epoch,
 		.account_epoch = d->admission.account_epoch,
 	};
@@ -204,7 +220,7 @@ apikey_count_verify(const ApikeyDecision *d)
 	memset(&event.head, 0, sizeof(event.head));
 	event.head.flags = APIKEY_EVENT_VERIFY;
 	event.head.status = info->status;
-	event.head.key_id = *DatumGetUUIDP(d->key.value[KEY_KEY_ID]);
+	event.head.key_id = *DatumGetUUIDP(d->key->value[KEY_KEY_ID]);
 	event.head.at = d->now;
 	if (d->request->ip_known &&
 		apikey_address_hash(&d->request->ip, &event.head.address_hash))
@@ -229,7 +245,7 @@ apikey_count_verify(const ApikeyDecision *d)
 									   DatumGetPointer(d->session.value[SESSION_SESSION_ID]),
 									   UUID_LEN, UUID_LEN);
 		}
-		else
+		else if (d->memo == NULL)	/* no key is kept that has to move */
 			move_to_current_pepper(d);
 	}
 	(void) apikey_buffer_put(&event, texts_len);

@@ -77,6 +77,13 @@ apikey_short_hash(const void *data, size_t len,
 }
 
 void
+apikey_tag(unsigned char tag[APIKEY_TAG_LEN], const void *data, size_t len,
+		   const unsigned char key[APIKEY_SHORT_KEY_LEN])
+{
+	(void) crypto_shorthash_siphashx24(tag, data, len, key);
+}
+
+void
 apikey_sign_keys(unsigned char public_key[APIKEY_SIGN_PUBLIC_LEN],
 				 unsigned char secret[APIKEY_SIGN_SECRET_LEN],
 				 const unsigned char seed[APIKEY_SIGN_SEED_LEN])
@@ -161,6 +168,11 @@ apikey_base64url_decode(const char *text, size_t len, unsigned char *out,
 bool
 apikey_equal(const void *a, const void *b, size_t len)
 {
+	/* these two look at more than a byte at a time */
+	if (len == crypto_verify_16_BYTES)
+		return crypto_verify_16(a, b) == 0;
+	if (len == crypto_verify_32_BYTES)
+		return crypto_verify_32(a, b) == 0;
 	return sodium_memcmp(a, b, len) == 0;
 }
 

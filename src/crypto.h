@@ -13,6 +13,7 @@
 #define APIKEY_DIGEST_LEN	32
 #define APIKEY_PEPPER_LEN	32
 #define APIKEY_SHORT_KEY_LEN	16
+#define APIKEY_TAG_LEN		16
 #define APIKEY_SIGN_SEED_LEN	32
 #define APIKEY_SIGN_PUBLIC_LEN	32
 #define APIKEY_SIGN_SECRET_LEN	64
@@ -49,6 +50,14 @@ extern void apikey_fingerprint(unsigned char fingerprint[APIKEY_DIGEST_LEN],
  */
 extern uint64_t apikey_short_hash(const void *data, size_t len,
 								  const unsigned char key[APIKEY_SHORT_KEY_LEN]);
+
+/*
+ * The same with 128 bits: a MAC by which one process recognises short texts
+ * that it has seen, under a key that nobody else has.
+ */
+extern void apikey_tag(unsigned char tag[APIKEY_TAG_LEN],
+					   const void *data, size_t len,
+					   const unsigned char key[APIKEY_SHORT_KEY_LEN]);
 
 /*
  * Ed25519 (RFC 8032): the pair of keys that a seed stands for; signing, and

@@ -30,10 +30,10 @@ text_of(Datum value)
 static bool
 check_revoked(ApikeyDecision *d, StringInfo detail)
 {
-	if (detail && !d->key.null[KEY_REVOKED_AT])
+	if (detail && !d->key->null[KEY_REVOKED_AT])
 		appendStringInfo(detail, "revoked at %s",
-						 timestamptz_to_str(DatumGetTimestampTz(d->key.value[KEY_REVOKED_AT])));
-	return d->key.null[KEY_REVOKED_AT];
+						 timestamptz_to_str(DatumGetTimestampTz(d->key->value[KEY_REVOKED_AT])));
+	return d->key->null[KEY_REVOKED_AT];
 }
 
 static bool
@@ -41,13 +41,13 @@ check_expired(ApikeyDecision *d, StringInfo detail)
 {
 	TimestampTz end;
 
-	if (d->key.null[KEY_EXPIRES_AT])
+	if (d->key->null[KEY_EXPIRES_AT])
 	{
 		if (detail)
 			appendStringInfoString(detail, "never expires");
 		return true;
 	}
-	end = DatumGetTimestampTz(d->key.value[KEY_EXPIRES_AT]);
+	end = DatumGetTimestampTz(d->key->value[KEY_EXPIRES_AT]);
 	if (detail)
 		appendStringInfo(detail, "%s at %s",
 						 end <= d->now ? "expired" : "expires",
@@ -60,13 +60,13 @@ check_disabled(ApikeyDecision *d, StringInfo detail)
 {
 	bool		kind_enabled = d->kind != NULL && d->kind->enabled;
 
-	if (detail && !d->key.null[KEY_DISABLED_AT])
+	if (detail && !d->key->null[KEY_DISABLED_AT])
 		appendStringInfo(detail, "key disabled at %s",
-						 timestamptz_to_str(DatumGetTimestampTz(d->key.value[KEY_DISABLED_AT])));
+						 timestamptz_to_str(DatumGetTimestampTz(d->key->value[KEY_DISABLED_AT])));
 	else if (detail && !kind_enabled)
 		appendStringInfoString(detail, d->kind ? "kind is disabled" :
 							   "kind does not exist");
-	return d->key.null[KEY_DISABLED_AT] && kind_enabled;
+	return d->key->null[KEY_DISABLED_AT] && kind_enabled;
 }
 
 static bool
@@ -80,10 +80,12 @@ check_api_enabled(ApikeyDecision *d, StringInfo detail)
 static bool
 check_kind(ApikeyDecision *d, StringInfo detail)
 {
-	ApikeyText	kind = text_of(d->key.value[KEY_KIND]);
-
 	if (detail)
+	{
+		ApikeyText	kind = text_of(d->key->value[KEY_KIND]);
+
 		appendStringInfo(detail, "kind %.*s", (int) kind.len, kind.data);
+	}
 	if (detail && d->is_session)
 		appendStringInfoString(detail, ", and this is a session");
 	if (!d->request->has_kinds)
@@ -102,8 +104,11 @@ static bool
 check_account(ApikeyDecision *d, StringInfo detail)
 {
 	const ApikeyText *wanted = &d->request->account;
-	ApikeyText	account = text_of(d->key.value[KEY_ACCOUNT]);
+	ApikeyText	account;
 
+	if (wanted->data == NULL && detail == NULL)
+		return true;
+	account = text_of(d->key->value[KEY_ACCOUNT]);
 	if (detail)
 		appendStringInfo(detail, "key of account %.*s",
 						 (int) account.len, account.data);
@@ -130,9 +135,9 @@ is_bound_address(const ApikeyDecision *d)
 static bool
 check_ip(ApikeyDecision *d, StringInfo detail)
 {
-	bool		has_list = !d->key.null[KEY_ALLOWED_IPS];
+	bool		has_list = !d->key->null[KEY_ALLOWED_IPS];
 	bool		listed = has_list && d->request->ip_known &&
-		apikey_netlist_contains(d->key.nets, d->key.nnets, &d->request->ip);
+		apikey_netlist_contains(d->key->nets, d->key->nnets, &d->request->ip);
 
 	if (detail && d->request->ip_known)
 	{
@@ -183,8 +188,8 @@ check_origin(ApikeyDecision *d, StringInfo detail)
 			appendStringInfoString(detail, "kind allows localhost");
 		return true;
 	}
-	for (int i = 0; i < d->key.norigins && !passed; i++)
-		passed = apikey_origin_matches(&d->key.origins[i],
+	for (int i = 0; i < d->key->norigins && !passed; i++)
+		passed = apikey_origin_matches(&d->key->origins[i],
 									   &d->request->origin);
 	if (detail)
 		appendStringInfo(detail, "%s is %sin the list of allowed origins",
@@ -230,6 +235,16 @@ apikey_decide_scopes(const ApikeyGrants *grants, const ApikeyPolicy *policy,
 }
 
 /*
+ * Was the query found satisfied by this kept key, under this policy?
+ */
+static bool
+is_known_to_hold(const ApikeyDecision *d)
+{
+	return d->memo != NULL && d->request->query != 0 &&
+		d->memo->query == d->request->query;
+}
+
+/*
  * Check what is required; note what is missing if the verdict is still open.
  */
 static bool
@@ -245,7 +260,8 @@ check_query(ApikeyDecision *d, StringInfo detail, ApikeyQueryHeld held)
 			appendStringInfoString(detail, "no scope required");
 		return true;
 	}
-	if (apikey_query_eval(&d->request->required, held, &holder))
+	if (is_known_to_hold(d) ||
+		apikey_query_eval(&d->request->required, held, &holder))
 		return true;
 	count = apikey_query_missing(&d->request->required, held, &holder,
 								 missing);
@@ -283,12 +299,18 @@ check_scope_enabled(ApikeyDecision *d, StringInfo detail)
 {
 	Holder		holder = {&d->grants, d->policy};
 
-	if (detail == NULL && apikey_policy_all_scopes_are_on(d->policy))
-		return true;
-	if (d->request->has_required &&
-		!apikey_query_eval(&d->request->required, holds_scope, &holder))
-		return true;
-	return check_query(d, detail, holds_enabled_scope);
+	/* without a trace we are here because the check before has passed */
+	if (detail == NULL && !apikey_policy_all_scopes_are_on(d->policy) &&
+		!check_query(d, detail, holds_enabled_scope))
+		return false;
+	if (detail != NULL)
+		return (d->request->has_required &&
+				!apikey_query_eval(&d->request->required, holds_scope,
+								   &holder)) ||
+			check_query(d, detail, holds_enabled_scope);
+	if (d->memo != NULL)
+		d->memo->query = d->request->query;
+	return true;
 }
 
 static const struct
@@ -341,11 +363,12 @@ decide_before_session(ApikeyDecision *d, ApikeyTrace *trace)
 	(void) step_ends(d, trace, "key well-formed", APIKEY_VALID,
 					 "a session token");
 	found = apikey_session_find(&jwt, GetCurrentTimestamp(), &d->session,
-								&d->key);
+								&d->key_room);
 	if (found == APIKEY_SESSION_FOUND)
 	{
 		d->is_session = true;
-		apikey_session_narrow(&d->session, &d->key);
+		d->key = &d->key_room;
+		apikey_session_narrow(&d->session, &d->key_room);
 	}
 	return step_ends(d, trace, "key known",
 					 found == APIKEY_SESSION_FOUND ? APIKEY_VALID :
@@ -360,10 +383,11 @@ decide_before_session(ApikeyDecision *d, ApikeyTrace *trace)
  * Find the key, also among those that were imported, if there are any.
  */
 static ApikeyFind
-find_key(ApikeyDecision *d, bool any_text)
+find_key(ApikeyDecision *d, ApikeyCachedKey *kept, bool any_text)
 {
 	const ApikeyText *text = &d->request->key;
-	ApikeyFind	found = apikey_find(text->data, text->len, &d->key);
+	ApikeyFind	found = apikey_find_kept(text->data, text->len, kept,
+										 &d->key_room, &d->key);
 	ApikeyFind	imported;
 
 	d->hashed.data = text->data;
@@ -371,17 +395,45 @@ find_key(ApikeyDecision *d, bool any_text)
 	d->hashed.algorithm = APIKEY_ALGORITHM_BLAKE2B;
 	if (found == APIKEY_FOUND || !any_text)
 		return found;
+	d->key = &d->key_room;
 	imported = apikey_import_find(text->data, text->len,
 								  d->request->ip_known ? &d->request->ip : NULL,
-								  &d->key, &d->hashed);
+								  &d->key_room, &d->hashed);
 	if (imported != APIKEY_UNKNOWN)
 		return imported;
 	/* it may have become a key like any other since we looked first */
-	found = apikey_find(text->data, text->len, &d->key);
+	found = apikey_find(text->data, text->len, &d->key_room, &d->key);
 	d->hashed.data = text->data;
 	d->hashed.len = text->len;
 	d->hashed.algorithm = APIKEY_ALGORITHM_BLAKE2B;
 	return found;
+}
+
+/*
+ * Does any kind have such keys?  Of a kept key that is known for this policy.
+ */
+static bool
+is_well_formed(ApikeyDecision *d, ApikeyCachedKey *kept)
+{
+	const ApikeyText *text = &d->request->key;
+	const ApikeyKind *kinds;
+	const ApikeyFormat *formats;
+	int			nkinds;
+
+	if (kept != NULL)
+	{
+		const ApikeyKeyMemo *memo = apikey_keycache_memo(kept);
+
+		if (memo->well_formed && memo->policy == apikey_policy_number(d->policy))
+			return true;
+	}
+	nkinds = apikey_policy_kinds(d->policy, &kinds, &formats);
+	for (int i = 0; i < nkinds; i++)
+	{
+		if (apikey_token_matches(&formats[i], text->data, text->len))
+			return true;
+	}
+	return false;
 }
 
 /*
@@ -391,10 +443,9 @@ static bool
 decide_before_key(ApikeyDecision *d, ApikeyTrace *trace)
 {
 	const ApikeyText *text = &d->request->key;
-	const ApikeyKind *kinds;
-	const ApikeyFormat *formats;
-	int			nkinds = apikey_policy_kinds(d->policy, &kinds, &formats);
-	bool		well_formed = false;
+	bool		may_be_key = !text->too_long && text->len <= APIKEY_TOKEN_MAX;
+	ApikeyCachedKey *kept = NULL;
+	bool		well_formed;
 	bool		any_text;
 	ApikeyJwt	jwt;
 	ApikeyFind	found;
@@ -404,14 +455,16 @@ decide_before_key(ApikeyDecision *d, ApikeyTrace *trace)
 						 "no key was given");
 	(void) step_ends(d, trace, "key present", APIKEY_VALID, NULL);
 
-	for (int i = 0; i < nkinds && !well_formed && !text->too_long; i++)
-		well_formed = apikey_token_matches(&formats[i], text->data, text->len);
-	any_text = !text->too_long && text->len <= APIKEY_TOKEN_MAX &&
-		apikey_imports_exist();
-	found = well_formed || any_text ? find_key(d, any_text) : APIKEY_UNKNOWN;
+	if (may_be_key)
+		kept = apikey_keycache_find(text->data, text->len);
+	well_formed = may_be_key && is_well_formed(d, kept);
+	any_text = may_be_key && apikey_imports_exist();
+	found = well_formed || any_text ? find_key(d, kept, any_text) :
+		APIKEY_UNKNOWN;
 	if (!well_formed && found != APIKEY_FOUND &&
 		(!any_text || apikey_jwt_split(text->data, text->len, &jwt)))
 		return decide_before_session(d, trace);
+	d->well_formed = well_formed;
 	(void) step_ends(d, trace, "key well-formed", APIKEY_VALID,
 					 well_formed ? NULL :
 					 "no kind has such keys, but keys were imported");
@@ -432,8 +485,7 @@ decide_before_key(ApikeyDecision *d, ApikeyTrace *trace)
 static void
 find_policy(ApikeyDecision *d)
 {
-	ApikeyKeyMemo *memo = d->key.kept != NULL ?
-		apikey_keycache_memo(d->key.kept) : NULL;
+	ApikeyKeyMemo *memo = d->memo;
 	uint64		number = apikey_policy_number(d->policy);
 	ApikeyText	text;
 
@@ -443,16 +495,18 @@ find_policy(ApikeyDecision *d)
 		d->account = memo->account;
 		return;
 	}
-	text = text_of(d->key.value[KEY_KIND]);
+	text = text_of(d->key->value[KEY_KIND]);
 	d->kind = apikey_policy_kind(d->policy, text.data, text.len);
-	text = text_of(d->key.value[KEY_ACCOUNT]);
+	text = text_of(d->key->value[KEY_ACCOUNT]);
 	d->account = apikey_policy_account(d->policy, text.data, text.len);
 	if (memo != NULL)
 	{
 		memo->policy = number;
+		memo->well_formed = d->well_formed;
 		memo->kind = d->kind;
 		memo->account = d->account;
-		apikey_keycache_note(d->key.kept, NULL, 0);
+		memo->query = 0;
+		apikey_keycache_note_row(d->key->kept, NULL, 0);
 	}
 }
 
@@ -467,7 +521,10 @@ start_decision(ApikeyDecision *d, const ApikeyRequest *request,
 	d->policy = policy;
 	d->code = APIKEY_VALID;
 	d->known = false;
+	d->key = &d->key_room;
+	d->memo = NULL;
 	d->is_session = false;
+	d->well_formed = false;
 	d->nmissing = 0;
 	d->admission.has_limit = d->admission.has_credits = false;
 	d->admission.has_retry_after = false;
@@ -480,9 +537,10 @@ static void
 complete_key(ApikeyDecision *d)
 {
 	d->known = true;
+	d->memo = d->key->kept != NULL ? apikey_keycache_memo(d->key->kept) : NULL;
 	d->now = GetCurrentTimestamp();
 	find_policy(d);
-	d->grants = d->key.grants;
+	d->grants = d->key->grants;
 }
 
 void
@@ -524,14 +582,15 @@ apikey_decide_alive(ApikeyDecision *d, const ApikeyRequest *request,
 	start_decision(d, request, policy);
 	if (session_id != NULL)
 	{
-		if (!apikey_session_find_by_id(session_id, &d->session, &d->key) ||
-			memcmp(DatumGetUUIDP(d->key.value[KEY_KEY_ID]), key_id,
+		if (!apikey_session_find_by_id(session_id, &d->session,
+									   &d->key_room) ||
+			memcmp(DatumGetUUIDP(d->key->value[KEY_KEY_ID]), key_id,
 				   sizeof(pg_uuid_t)) != 0)
 			return false;
 		d->is_session = true;
-		apikey_session_narrow(&d->session, &d->key);
+		apikey_session_narrow(&d->session, &d->key_room);
 	}
-	else if (!apikey_find_by_id(key_id, &d->key))
+	else if (!apikey_find_by_id(key_id, &d->key_room))
 		return false;
 	complete_key(d);
 	/* the table has these checks first */

@@ -12,6 +12,7 @@
 #include "admit.h"
 #include "codes.h"
 #include "imported.h"
+#include "keycache.h"
 #include "keystore.h"
 #include "policy.h"
 #include "request.h"
@@ -24,7 +25,10 @@ typedef struct ApikeyDecision
 	TimestampTz now;			/* the real clock's */
 	ApikeyCode	code;
 	bool		known;			/* the members below are set */
-	ApikeyKey	key;			/* of a session: narrowed to what that may do */
+	const ApikeyKey *key;		/* of a session: narrowed to what that may do */
+	ApikeyKey	key_room;		/* where it lies, unless it is kept */
+	ApikeyKeyMemo *memo;		/* of a kept key, else NULL */
+	bool		well_formed;	/* a kind has such keys */
 	bool		is_session;
 	ApikeySession session;		/* if it is one */
 	ApikeyHashed hashed;		/* what its own digest is of */

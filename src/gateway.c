@@ -200,9 +200,9 @@ hasura_body(const Caller *caller, const ApikeyDecision *d)
 	StringInfoData out;
 	int64		max_age = HASURA_MAX_AGE;
 
-	if (!d->key.null[KEY_EXPIRES_AT])
+	if (!d->key->null[KEY_EXPIRES_AT])
 		max_age = Min(max_age,
-					  (DatumGetTimestampTz(d->key.value[KEY_EXPIRES_AT]) -
+					  (DatumGetTimestampTz(d->key->value[KEY_EXPIRES_AT]) -
 					   GetCurrentTimestamp()) / USECS_PER_SEC);
 	initStringInfo(&out);
 	append_variable(&out, "X-Hasura-Role",

@@ -1,11 +1,15 @@
 /*
  * keycache.c
- *		Decoded keys that a backend keeps, by their digest.
+ *		Decoded keys that a backend keeps, by their text.
+ *
+ * The text itself is not here: a key is found by a MAC of it, with 128 bits,
+ * under a random key of the process that lies in protected memory.  Whoever
+ * does not have the text can do no better than guess those bits.
  *
  * Each is one piece of memory in a context of its own: the row and, behind
  * it, what was decoded.  apikey.cache_size bounds their number; a key with
- * long lists counts for several, so that it bounds the memory as well.  Those
- * that were not used for longest go first.  The text of a key is not here.
+ * long lists counts for several, so that it bounds the memory as well.  Of
+ * those that were not used since they were last looked at, the oldest go first.
  *
  * Whether a kept key is still what the table says is keystore.c's business.
  */
@@ -27,63 +31,88 @@
 #define LARGEST_PART		4
 
 /*
- * Digests that were offered lately: so many sets, a power of two, of a few
- * each, so that keys of one set that come in turn do not push each other out
+ * Keys that were offered lately: so many sets, a power of two, of a few each,
+ * so that keys of one set that come in turn do not push each other out
  */
 #define OFFER_SETS			1024
 #define OFFER_WAYS			4
 
+/* What is needed of every key that is found comes first */
 struct ApikeyCachedKey
 {
-	dlist_node	node;			/* in by_use */
 	ApikeyCachedKey *next;		/* in its bucket */
-	unsigned char digest[APIKEY_DIGEST_LEN];
+	unsigned char tag[APIKEY_TAG_LEN];
+	bool		touched;		/* used since it was last passed over */
 	uint64		generation;
-	int			weight;			/* as how many keys it counts */
 	ApikeyKeyMemo memo;
 	ApikeyKey	key;			/* points behind this struct */
+	dlist_node	node;			/* in by_age */
+	int			weight;			/* as how many keys it counts */
 };
 
 static MemoryContext context = NULL;
+static unsigned char *tag_key = NULL;
 static ApikeyCachedKey **buckets = NULL;	/* a power of two of them */
 static uint32 nbuckets = 0;
-static dlist_head by_use = DLIST_STATIC_INIT(by_use);	/* latest first */
+static dlist_head by_age = DLIST_STATIC_INIT(by_age);	/* latest first */
 static int	total_weight = 0;
-static uint32 offers[OFFER_SETS][OFFER_WAYS];	/* parts of digests, latest
-												 * first */
+static uint32 offers[OFFER_SETS][OFFER_WAYS];	/* parts of tags, latest first */
 static int	ready_for = 0;		/* value of apikey.cache_size */
 
 static ApikeyCachedKey **
-bucket_of(const unsigned char digest[APIKEY_DIGEST_LEN])
+bucket_of(const unsigned char tag[APIKEY_TAG_LEN])
 {
 	uint32		hash;
 
-	/* keyed with the pepper: nobody can choose it */
-	memcpy(&hash, digest, sizeof(hash));
+	memcpy(&hash, tag, sizeof(hash));
 	return &buckets[hash & (nbuckets - 1)];
 }
 
 void
 apikey_keycache_remove(ApikeyCachedKey *cached)
 {
-	ApikeyCachedKey **link = bucket_of(cached->digest);
+	ApikeyCachedKey **link = bucket_of(cached->tag);
 
 	while (*link != cached)
 		link = &(*link)->next;
 	*link = cached->next;
 	dlist_delete(&cached->node);
 	total_weight -= cached->weight;
-	if (cached->memo.verdict != NULL)
-		pfree(cached->memo.verdict);
+	if (cached->memo.verdict.row != NULL)
+		pfree(cached->memo.verdict.row);
 	pfree(cached);
 }
 
+/*
+ * The oldest go, but not before they had another turn if they were used.
+ */
 static void
 remove_least_used(int weight_left)
 {
 	while (total_weight > Max(weight_left, 0))
-		apikey_keycache_remove(dlist_tail_element(ApikeyCachedKey, node,
-												  &by_use));
+	{
+		ApikeyCachedKey *oldest = dlist_tail_element(ApikeyCachedKey, node,
+													 &by_age);
+
+		if (oldest->touched)
+		{
+			oldest->touched = false;
+			dlist_move_head(&by_age, &oldest->node);
+		}
+		else
+			apikey_keycache_remove(oldest);
+	}
+}
+
+static bool
+make_tag_key(void)
+{
+	tag_key = apikey_secret_alloc(APIKEY_SHORT_KEY_LEN);
+	if (tag_key == NULL)
+		return false;
+	apikey_random(tag_key, APIKEY_SHORT_KEY_LEN);
+	apikey_secret_seal(tag_key);
+	return true;
 }
 
 /*
@@ -100,10 +129,10 @@ be_ready(void)
 		MemoryContextDelete(context);
 	context = NULL;
 	buckets = NULL;
-	dlist_init(&by_use);
+	dlist_init(&by_age);
 	total_weight = 0;
 	ready_for = 0;
-	if (apikey_cache_size == 0)
+	if (apikey_cache_size == 0 || (tag_key == NULL && !make_tag_key()))
 		return false;
 	context = AllocSetContextCreate(TopMemoryContext, "apikey keys",
 									ALLOCSET_DEFAULT_SIZES);
@@ -115,18 +144,19 @@ be_ready(void)
 }
 
 ApikeyCachedKey *
-apikey_keycache_find(const unsigned char digest[APIKEY_DIGEST_LEN],
-					 int32 pepper_id)
+apikey_keycache_find(const char *text, size_t len)
 {
+	unsigned char tag[APIKEY_TAG_LEN];
+
 	if (!be_ready())
 		return NULL;
-	for (ApikeyCachedKey *cached = *bucket_of(digest); cached != NULL;
+	apikey_tag(tag, text, len, tag_key);
+	for (ApikeyCachedKey *cached = *bucket_of(tag); cached != NULL;
 		 cached = cached->next)
 	{
-		if (DatumGetInt32(cached->key.value[KEY_PEPPER_ID]) == pepper_id &&
-			apikey_equal(cached->digest, digest, APIKEY_DIGEST_LEN))
+		if (apikey_equal(cached->tag, tag, APIKEY_TAG_LEN))
 		{
-			dlist_move_head(&by_use, &cached->node);
+			cached->touched = true;
 			return cached;
 		}
 	}
@@ -227,8 +257,8 @@ set_weight(ApikeyCachedKey *cached)
 {
 	Size		size = GetMemoryChunkSpace(cached);
 
-	if (cached->memo.verdict != NULL)
-		size += GetMemoryChunkSpace(cached->memo.verdict);
+	if (cached->memo.verdict.row != NULL)
+		size += GetMemoryChunkSpace(cached->memo.verdict.row);
 	cached->weight = Max(size / BYTES_PER_KEY, 1);
 }
 
@@ -239,19 +269,19 @@ apikey_keycache_memo(ApikeyCachedKey *cached)
 }
 
 void
-apikey_keycache_note(ApikeyCachedKey *cached, const void *verdict, Size len)
+apikey_keycache_note_row(ApikeyCachedKey *cached, const void *row, Size len)
 {
-	ApikeyKeyMemo *memo = &cached->memo;
+	ApikeyVerdictMemo *verdict = &cached->memo.verdict;
 
-	if (memo->verdict != NULL)
-		pfree(memo->verdict);
-	memo->verdict = NULL;
-	if (verdict != NULL)
-		memo->verdict = MemoryContextAllocExtended(context, len,
-												   MCXT_ALLOC_NO_OOM);
-	if (memo->verdict != NULL)
-		memcpy(memo->verdict, verdict, len);
-	memo->verdict_len = len;
+	if (verdict->row != NULL)
+		pfree(verdict->row);
+	verdict->row = NULL;
+	if (row != NULL)
+		verdict->row = MemoryContextAllocExtended(context, len,
+												  MCXT_ALLOC_NO_OOM);
+	if (verdict->row != NULL)
+		memcpy(verdict->row, row, len);
+	verdict->len = len;
 
 	/* it is in use: what is too much goes when the next one is added */
 	total_weight -= cached->weight;
@@ -263,14 +293,14 @@ apikey_keycache_note(ApikeyCachedKey *cached, const void *verdict, Size len)
  * Was this key offered before, while not very many others were?
  */
 static bool
-was_offered(const unsigned char digest[APIKEY_DIGEST_LEN])
+was_offered(const unsigned char tag[APIKEY_TAG_LEN])
 {
 	uint32		part[2];
 	uint32	   *set;
 	int			at = 0;
 	bool		before;
 
-	memcpy(part, digest + APIKEY_DIGEST_LEN - sizeof(part), sizeof(part));
+	memcpy(part, tag + APIKEY_TAG_LEN - sizeof(part), sizeof(part));
 	set = offers[part[0] & (OFFER_SETS - 1)];
 	while (at < OFFER_WAYS - 1 && set[at] != part[1])
 		at++;
@@ -282,17 +312,20 @@ was_offered(const unsigned char digest[APIKEY_DIGEST_LEN])
 
 ApikeyCachedKey *
 apikey_keycache_add(const ApikeyKey *key, TupleDesc desc,
-					const unsigned char digest[APIKEY_DIGEST_LEN],
-					uint64 generation)
+					const char *text, size_t len, uint64 generation)
 {
-	Size		size = MAXALIGN(sizeof(ApikeyCachedKey)) +
-		size_of_parts(key, desc);
+	unsigned char tag[APIKEY_TAG_LEN];
+	Size		size;
 	ApikeyCachedKey *cached;
 	ApikeyCachedKey **bucket;
 
-	if (!be_ready() ||
-		size / BYTES_PER_KEY > Max(apikey_cache_size / LARGEST_PART, 1) ||
-		(total_weight >= apikey_cache_size && !was_offered(digest)))
+	if (!be_ready())
+		return NULL;
+	apikey_tag(tag, text, len, tag_key);
+	if (total_weight >= apikey_cache_size && !was_offered(tag))
+		return NULL;
+	size = MAXALIGN(sizeof(ApikeyCachedKey)) + size_of_parts(key, desc);
+	if (size / BYTES_PER_KEY > Max(apikey_cache_size / LARGEST_PART, 1))
 		return NULL;
 	cached = MemoryContextAllocExtended(context, size, MCXT_ALLOC_NO_OOM);
 	if (cached == NULL)
@@ -301,14 +334,15 @@ apikey_keycache_add(const ApikeyKey *key, TupleDesc desc,
 			 &cached->key);
 	cached->key.kept = cached;
 	memset(&cached->memo, 0, sizeof(cached->memo));
-	memcpy(cached->digest, digest, APIKEY_DIGEST_LEN);
+	memcpy(cached->tag, tag, APIKEY_TAG_LEN);
+	cached->touched = false;
 	cached->generation = generation;
 	set_weight(cached);
 
 	remove_least_used(apikey_cache_size - cached->weight);
 	total_weight += cached->weight;
-	dlist_push_head(&by_use, &cached->node);
-	bucket = bucket_of(digest);
+	dlist_push_head(&by_age, &cached->node);
+	bucket = bucket_of(tag);
 	cached->next = *bucket;
 	*bucket = cached;
 	return cached;

@@ -1,6 +1,6 @@
 /*
  * keycache.h
- *		Decoded keys that a backend keeps, by their digest.
+ *		Decoded keys that a backend keeps, by their text.
  */
 #ifndef APIKEY_KEYCACHE_H
 #define APIKEY_KEYCACHE_H
@@ -8,29 +8,67 @@
 #include "postgres.h"
 
 #include "keystore.h"
+#include "limits.h"
 #include "policy.h"
 
 typedef struct ApikeyCachedKey ApikeyCachedKey;
 
+/* So many limits of a key are remembered; who has more is looked up each time */
+#define APIKEY_MEMO_LIMITS		4
+
+/* The limits that bind a key, and the hashes of their meters */
+typedef struct ApikeyLimitsMemo
+{
+	uint64		number;			/* of apikey_limits_number(); 0: not known */
+	int			count;
+	const ApikeyLimit *limit[APIKEY_MEMO_LIMITS];
+	uint64		hash[APIKEY_MEMO_LIMITS];
+} ApikeyLimitsMemo;
+
 /*
- * What others have worked out from a key and the policy of this number; all
- * zero to begin with, and forgotten with the key.
+ * The verdict on a key that passes, as a row, with room for what differs from
+ * call to call; see verify.c.
+ */
+typedef struct ApikeyVerdictMemo
+{
+	void	   *row;			/* NULL: none */
+	Size		len;
+	uint64		limit;			/* serial of the limit in it; 0: none */
+	int32		limit_max;
+	bool		has_credits;
+	uint16		remaining_at;	/* where these columns lie in it, if they do */
+	uint16		reset_at;
+	uint16		credits_at;
+} ApikeyVerdictMemo;
+
+/*
+ * What others have worked out from a key; all zero to begin with, and
+ * forgotten with the key.
  */
 typedef struct ApikeyKeyMemo
 {
+	/* of the peppers of this serial one is that of the key */
+	uint64		peppers;
+	bool		on_standby;		/* and lasts only there */
+
+	/* of the policy of this number */
 	uint64		policy;
+	bool		well_formed;	/* a kind has such keys */
 	const ApikeyKind *kind;
 	const ApikeyAccount *account;
+	uint64		query;			/* serial of a query that is satisfied */
+
+	uint64		account_hash;	/* 0: not known */
+	ApikeyLimitsMemo limits;
 	bool		used;			/* a verdict was asked for before */
-	void	   *verdict;		/* see apikey_keycache_note() */
-	Size		verdict_len;
+	ApikeyVerdictMemo verdict;
 } ApikeyKeyMemo;
 
 /*
- * The key with this digest, if it is kept; it may be out of date (see below).
+ * The key with this text, if it is kept; whether it still is what the table
+ * says is to be asked of keystore.h.
  */
-extern ApikeyCachedKey *apikey_keycache_find(const unsigned char digest[APIKEY_DIGEST_LEN],
-											 int32 pepper_id);
+extern ApikeyCachedKey *apikey_keycache_find(const char *text, size_t len);
 
 /* Look at it.  Good until the next call that adds or removes one. */
 extern const ApikeyKey *apikey_keycache_key(const ApikeyCachedKey *cached);
@@ -51,14 +89,14 @@ extern void apikey_keycache_confirm(ApikeyCachedKey *cached,
  */
 extern ApikeyCachedKey *apikey_keycache_add(const ApikeyKey *key,
 											TupleDesc desc,
-											const unsigned char digest[APIKEY_DIGEST_LEN],
+											const char *text, size_t len,
 											uint64 generation);
 
 extern ApikeyKeyMemo *apikey_keycache_memo(ApikeyCachedKey *cached);
 
-/* Set the verdict of its memo to a copy of this, or (NULL) to nothing. */
-extern void apikey_keycache_note(ApikeyCachedKey *cached,
-								 const void *verdict, Size len);
+/* Set the row of its verdict to a copy of this, or (NULL) to nothing. */
+extern void apikey_keycache_note_row(ApikeyCachedKey *cached,
+									 const void *row, Size len);
 
 extern void apikey_keycache_remove(ApikeyCachedKey *cached);
 

@@ -23,6 +23,7 @@
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/inet.h"
+#include "utils/inval.h"
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 
@@ -284,32 +285,40 @@ compare_kept_row(TupleTableSlot *slot, void *arg)
 }
 
 /*
- * Take a kept key, if it still is what the table says.  When nothing has been
+ * Is the row of a kept key still what the table says?  When nothing has been
  * said about changes of keys since it was last looked at, it is.  Else the
  * row is looked at where it was then; whoever changed it left it elsewhere.
  */
 static bool
-take_kept(ApikeyCachedKey *cached, ApikeyKey *key)
+row_is_current(ApikeyCachedKey *cached)
 {
-	if (apikey_keycache_generation(cached) != apikey_key_generation())
-	{
-		Relation	rel = table_open(apikey_relation(APIKEY_REL_KEY),
-									 AccessShareLock);
-		uint64		generation = apikey_key_generation();
-		KeptRow		kept = {apikey_keycache_key(cached)->tuple, false};
+	Relation	rel;
+	uint64		generation;
+	KeptRow		kept = {apikey_keycache_key(cached)->tuple, false};
 
-		if (apikey_relation_is_coherent(rel))
-			apikey_fetch(rel, &kept.tuple->t_self, compare_kept_row, &kept);
-		table_close(rel, AccessShareLock);
-		if (!kept.same)
-		{
-			apikey_keycache_remove(cached);
-			return false;
-		}
+	if (apikey_keycache_generation(cached) == apikey_key_generation())
+		return true;
+	rel = table_open(apikey_relation(APIKEY_REL_KEY), AccessShareLock);
+	generation = apikey_key_generation();
+	if (apikey_relation_is_coherent(rel))
+		apikey_fetch(rel, &kept.tuple->t_self, compare_kept_row, &kept);
+	table_close(rel, AccessShareLock);
+	if (kept.same)
 		apikey_keycache_confirm(cached, generation);
-	}
-	*key = *apikey_keycache_key(cached);
-	return true;
+	return kept.same;
+}
+
+/*
+ * Is the pepper of a kept key in force, as it was when the key was found?  If
+ * peppers were read anew since, the key is hashed anew, too.
+ */
+static bool
+pepper_is_current(ApikeyCachedKey *cached)
+{
+	const ApikeyKeyMemo *memo = apikey_keycache_memo(cached);
+
+	return memo->peppers == apikey_peppers_serial() &&
+		(!memo->on_standby || RecoveryInProgress());
 }
 
 /*
@@ -324,77 +333,88 @@ pepper_lasts(const ApikeyPeppers *peppers, int i)
 }
 
 /*
- * Look for it in the table, and keep what is found.
+ * Keep a key that was found under this generation, if it may be.
  */
-static bool
-find_stored(Relation rel, KeySearch *search, bool may_keep, ApikeyKey *key)
+static ApikeyCachedKey *
+keep(Relation rel, const ApikeyKey *key, const char *text, size_t len,
+	 uint64 generation, const ApikeyPeppers *peppers)
 {
-	TupleDesc	desc = RelationGetDescr(rel);
-	uint64		generation = apikey_key_generation();
-	ApikeyCachedKey *cached = NULL;
-
-	search_by_digest(rel, search);
-	if (search->count == 0)
-		return false;
-	decode_row(search->found[0], desc, key);
+	ApikeyCachedKey *cached;
+	ApikeyKeyMemo *memo;
 
 	/* no message tells us when this transaction's own row is undone */
-	if (may_keep && apikey_relation_is_coherent(rel) &&
-		!TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(search->found[0]->t_data)))
-		cached = apikey_keycache_add(key, desc, search->digest, generation);
-	if (cached != NULL)
-		*key = *apikey_keycache_key(cached);
-	return true;
+	if (peppers->serial == 0 || !apikey_relation_is_coherent(rel) ||
+		TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(key->tuple->t_data)))
+		return NULL;
+	cached = apikey_keycache_add(key, RelationGetDescr(rel), text, len,
+								 generation);
+	if (cached == NULL)
+		return NULL;
+	memo = apikey_keycache_memo(cached);
+	memo->peppers = peppers->serial;
+	memo->on_standby = RecoveryInProgress();
+	return cached;
 }
 
 ApikeyFind
-apikey_find(const char *text, size_t len, ApikeyKey *key)
+apikey_find_kept(const char *text, size_t len, ApikeyCachedKey *kept,
+				 ApikeyKey *room, const ApikeyKey **key)
 {
-	const ApikeyPeppers *peppers = apikey_peppers();
-	Relation	rel = NULL;
+	const ApikeyPeppers *peppers;
+	Relation	rel;
 	ApikeyFind	result = APIKEY_UNKNOWN;
+
+	if (kept != NULL && pepper_is_current(kept) && row_is_current(kept))
+	{
+		apikey_tally_add(APIKEY_TALLY_CACHE_HIT);
+		*key = apikey_keycache_key(kept);
+		return APIKEY_FOUND;
+	}
+	if (kept != NULL)
+		apikey_keycache_remove(kept);
+	apikey_tally_add(APIKEY_TALLY_CACHE_MISS);
+	*key = room;
+	peppers = apikey_peppers();
+	rel = table_open(apikey_relation(APIKEY_REL_KEY), AccessShareLock);
 
 	/* keys move to the current one, the first: that is looked at once more */
 	for (int turn = 0; turn < peppers->count + (peppers->count > 1 ? 1 : 0) &&
 		 result == APIKEY_UNKNOWN; turn++)
 	{
 		int			i = turn % peppers->count;
-		bool		may_keep = pepper_lasts(peppers, i);
+		uint64		generation = apikey_key_generation();
 		KeySearch	search = {
 			.pepper_id = peppers->pepper[i].id,
 			.algorithm = APIKEY_ALGORITHM_BLAKE2B,
 			.max = 1,
 		};
-		ApikeyCachedKey *cached = NULL;
 
 		if (peppers->pepper[i].secret == NULL)
 			continue;
 		apikey_digest(search.digest, text, len, peppers->pepper[i].secret);
-		if (may_keep)
-			cached = apikey_keycache_find(search.digest, search.pepper_id);
-		if (cached != NULL && take_kept(cached, key))
-		{
-			result = APIKEY_FOUND;
-			break;
-		}
-		if (rel == NULL)
-			rel = table_open(apikey_relation(APIKEY_REL_KEY), AccessShareLock);
-		if (find_stored(rel, &search, may_keep, key))
-			result = APIKEY_FOUND;
+		search_by_digest(rel, &search);
+		if (search.count == 0)
+			continue;
+		result = APIKEY_FOUND;
+		decode_row(search.found[0], RelationGetDescr(rel), room);
+		kept = pepper_lasts(peppers, i) ?
+			keep(rel, room, text, len, generation, peppers) : NULL;
+		if (kept != NULL)
+			*key = apikey_keycache_key(kept);
 	}
-	apikey_tally_add(result == APIKEY_FOUND && rel == NULL ?
-					 APIKEY_TALLY_CACHE_HIT : APIKEY_TALLY_CACHE_MISS);
-
-	if (result == APIKEY_UNKNOWN)
-	{
-		if (rel == NULL)
-			rel = table_open(apikey_relation(APIKEY_REL_KEY), AccessShareLock);
-		if (missing_pepper_matters(rel, peppers))
-			result = APIKEY_CANNOT_TELL;
-	}
-	if (rel != NULL)
-		table_close(rel, AccessShareLock);
+	if (result == APIKEY_UNKNOWN && missing_pepper_matters(rel, peppers))
+		result = APIKEY_CANNOT_TELL;
+	table_close(rel, AccessShareLock);
 	return result;
+}
+
+ApikeyFind
+apikey_find(const char *text, size_t len, ApikeyKey *room,
+			const ApikeyKey **key)
+{
+	AcceptInvalidationMessages();
+	return apikey_find_kept(text, len, apikey_keycache_find(text, len), room,
+							key);
 }
 
 int

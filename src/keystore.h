@@ -92,9 +92,18 @@ typedef enum ApikeyFind
 
 /*
  * Find the key with this text, as of this very moment.  What is found is good
- * until the next call.
+ * until the next call; it lies in *room, or among the keys that are kept.
  */
-extern ApikeyFind apikey_find(const char *text, size_t len, ApikeyKey *key);
+extern ApikeyFind apikey_find(const char *text, size_t len, ApikeyKey *room,
+							  const ApikeyKey **key);
+
+/*
+ * The same by one who has accepted invalidation messages and asked
+ * apikey_keycache_find() already, and gives what that said.
+ */
+extern ApikeyFind apikey_find_kept(const char *text, size_t len,
+								   struct ApikeyCachedKey *kept,
+								   ApikeyKey *room, const ApikeyKey **key);
 
 /*
  * Take the columns that we know out of a row; a table with others behind them

@@ -66,7 +66,8 @@ return_key(ReturnSetInfo *result, const ApikeyKey *key)
  * looks best is tried first.
  */
 static ApikeyFind
-find_at(Search *search, size_t pos, int best, ApikeyKey *key, size_t *found_len)
+find_at(Search *search, size_t pos, int best, ApikeyKey *room,
+		const ApikeyKey **key, size_t *found_len)
 {
 	ApikeyFind	result = APIKEY_UNKNOWN;
 
@@ -79,7 +80,7 @@ find_at(Search *search, size_t pos, int best, ApikeyKey *key, size_t *found_len)
 			(i >= 0 && !apikey_token_fits(format, search->text, search->len, pos)))
 			continue;
 		*found_len = apikey_token_length(format);
-		found = apikey_find(search->text + pos, *found_len, key);
+		found = apikey_find(search->text + pos, *found_len, room, key);
 		if (found != APIKEY_UNKNOWN)
 			result = found;
 	}
@@ -113,15 +114,16 @@ search_part(Search *search, size_t start, size_t limit)
 		   apikey_token_find(search->formats, search->nformats, search->text,
 							 end, start, &pos, &which) && pos < limit)
 	{
-		ApikeyKey	key;
+		ApikeyKey	room;
+		const ApikeyKey *key;
 		size_t		found_len;
 
 		CHECK_FOR_INTERRUPTS();
 		start = pos + 1;
-		switch (find_at(search, pos, which, &key, &found_len))
+		switch (find_at(search, pos, which, &room, &key, &found_len))
 		{
 			case APIKEY_FOUND:
-				note_key(search, &key);
+				note_key(search, key);
 				start = pos + found_len;
 				break;
 			case APIKEY_CANNOT_TELL:

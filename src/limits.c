@@ -75,6 +75,7 @@ usecs_of(const Interval *interval)
 static void *
 read_limit(TupleTableSlot *slot)
 {
+	static uint64 serial = 0;
 	ApikeyLimit *limit = palloc0(sizeof(ApikeyLimit));
 	bool	   *null;
 	Datum	   *value;
@@ -82,6 +83,7 @@ read_limit(TupleTableSlot *slot)
 	slot_getallattrs(slot);
 	null = slot->tts_isnull - 1;
 	value = slot->tts_values - 1;
+	limit->serial = ++serial;
 	strlcpy(limit->name, TextDatumGetCString(value[LIMIT_NAME]),
 			sizeof(limit->name));
 	if (!null[LIMIT_KIND])
@@ -125,6 +127,14 @@ refresh_limits(void)
 				add_kind_limit, NULL);
 	table_close(rel, AccessShareLock);
 	MemoryContextSwitchTo(old);
+}
+
+uint64
+apikey_limits_number(void)
+{
+	refresh_limits();
+	return limit_rows.filled_under == apikey_limit_generation() ?
+		limit_rows.fillings : 0;
 }
 
 /*

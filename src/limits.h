@@ -23,6 +23,7 @@ typedef struct ApikeyLimit
 	bool		shared;
 	bool		weighted;
 	uint64		meter;			/* name of its meters; 0 if not preloaded */
+	uint64		serial;			/* counts rows as they are read */
 } ApikeyLimit;
 
 /* A row of apikey.credit */
@@ -47,6 +48,13 @@ extern int64 apikey_credit_period(const ApikeyCredit *credit, TimestampTz now,
 
 /* What is granted in a period. */
 extern int64 apikey_credit_granted(const ApikeyCredit *credit, int64 period);
+
+/*
+ * Make sure that what is kept of limits is current.  Limits of a key that were
+ * found under one number may be kept as long as this says the same; 0: no
+ * longer than the call.
+ */
+extern uint64 apikey_limits_number(void);
 
 /*
  * The limits that bind a key, of each name the strongest, in the order of

@@ -173,7 +173,8 @@ hash_all(ApikeyMeter *meters, int count)
 
 	for (int i = 0; i < count; i++)
 	{
-		meters[i].hash = apikey_meter_hash(&meters[i].key);
+		if (meters[i].hash == 0)
+			meters[i].hash = apikey_meter_hash(&meters[i].key);
 		partitions |= UINT64CONST(1) << (meters[i].hash &
 										 (apikey_meters->npartitions - 1));
 	}

@@ -53,8 +53,10 @@ typedef struct ApikeyMeter
 	bool		stale;			/* a counter that other servers may have
 								 * spent from: to be refreshed */
 
+	uint64		hash;			/* of the key, see apikey_meter_hash(); 0: not
+								 * known yet */
+
 	/* private */
-	uint64		hash;
 	void	   *place;
 } ApikeyMeter;
 
@@ -66,6 +68,9 @@ typedef enum ApikeySpend
 	APIKEY_LOADING,				/* somebody does: ask again in a moment */
 	APIKEY_NO_ROOM				/* all counters are being used */
 } ApikeySpend;
+
+/* What a meter's key is found by; never 0, the same until the server stops. */
+extern uint64 apikey_meter_hash(const ApikeyMeterKey *key);
 
 /* In shmem.c's hooks */
 extern Size apikey_meters_size(void);

@@ -27,6 +27,9 @@
 /* How many slots are looked at to find one for a window */
 #define SWEEP			32
 
+/* A bit of every hash: none is 0; above those that choose a partition */
+#define HASHED			(UINT64CONST(1) << 31)
+
 /* A counter that was not used for so long is given away first */
 #define IDLE_TICKS		(60 * APIKEY_TICKS_PER_SEC)
 
@@ -68,12 +71,20 @@ apikey_meter_slot(const ApikeyMeterPartition *partition, int32 number)
 }
 
 static int32 *
-chain_of(const ApikeyMeterPartition *partition, uint64 hash)
+heads_of(const ApikeyMeterPartition *partition)
 {
 	int32	   *heads = (int32 *) ((char *) apikey_meters +
 								   MAXALIGN(sizeof(ApikeyMeters)));
 
-	return heads + partition->first + (hash >> 32) % partition->nslots;
+	return heads + partition->first;
+}
+
+static int32 *
+chain_of(const ApikeyMeterPartition *partition, uint64 hash)
+{
+	/* the upper half, scaled down to the number of slots */
+	return heads_of(partition) +
+		(((hash >> 32) * (uint32) partition->nslots) >> 32);
 }
 
 static void
@@ -90,7 +101,7 @@ start_partition(ApikeyMeterPartition *partition, int number, int32 *first)
 	for (int32 i = 0; i < partition->nslots; i++)
 	{
 		apikey_meter_slot(partition, i)->next = i + 1 < partition->nslots ? i + 1 : -1;
-		*chain_of(partition, (uint64) i << 32) = -1;
+		heads_of(partition)[i] = -1;
 	}
 }
 
@@ -139,7 +150,8 @@ apikey_meter_hash(const ApikeyMeterKey *key)
 	uint64		seed;
 
 	memcpy(&seed, apikey_meters->secret, sizeof(seed));
-	return hash_bytes_extended((const unsigned char *) key, sizeof(*key), seed);
+	return hash_bytes_extended((const unsigned char *) key, sizeof(*key),
+							   seed) | HASHED;
 }
 
 ApikeyMeterPartition *

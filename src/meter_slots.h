@@ -85,7 +85,6 @@ extern ApikeyMeterSlot *apikey_meter_slot(const ApikeyMeterPartition *partition,
 extern int64 apikey_meter_clock(void);
 extern int64 apikey_meter_now(void);
 
-extern uint64 apikey_meter_hash(const ApikeyMeterKey *key);
 extern ApikeyMeterPartition *apikey_meter_partition(uint64 hash);
 extern ApikeyMeterSlot *apikey_meter_find(ApikeyMeterPartition *partition,
 										  const ApikeyMeterKey *key,

@@ -301,6 +301,13 @@ apikey_peppers(void)
 	return &peppers;
 }
 
+uint64
+apikey_peppers_serial(void)
+{
+	return read_generation == apikey_pepper_generation() &&
+		read_reload_time == PgReloadTime ? peppers.serial : 0;
+}
+
 /*
  * Choose a pepper of the file that is not registered yet: the newest, that is
  * of the highest id, to begin with, later the next one.  Returns its id.

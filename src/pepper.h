@@ -26,6 +26,12 @@ typedef struct ApikeyPeppers
 extern const ApikeyPeppers *apikey_peppers(void);
 
 /*
+ * The serial of what apikey_peppers() has read last if that is in force still,
+ * as far as invalidation messages were accepted; else 0.
+ */
+extern uint64 apikey_peppers_serial(void);
+
+/*
  * The pepper for a new key.  Makes the first one if there is none yet; errors
  * if the current one is missing.  To be called as the owner.
  */

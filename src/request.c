@@ -63,6 +63,7 @@ apikey_request_init(ApikeyRequest *request, ApikeyText key)
 {
 	request->key = key;
 	request->has_required = false;
+	request->query = 0;
 	request->ip_known = false;
 	request->origin_known = false;
 	request->account = (ApikeyText) {NULL, 0, false};
@@ -78,15 +79,18 @@ apikey_request_init(ApikeyRequest *request, ApikeyText key)
  * Parse, remembering the last few: callers write few different ones.
  */
 static const char *
-parse_query(ApikeyText text, ApikeyQuery *query, size_t *position)
+parse_query(ApikeyText text, ApikeyQuery *query, uint64 *number,
+			size_t *position)
 {
 	static struct
 	{
 		size_t		len;		/* 0: free */
+		uint64		number;
 		char		text[QUERY_KEPT_MAX];
 		ApikeyQuery query;
 	}			kept[QUERIES_KEPT];
 	static int	oldest = 0;
+	static uint64 numbers = 0;
 	const char *fault;
 
 	for (int i = 0; i < QUERIES_KEPT; i++)
@@ -98,11 +102,13 @@ parse_query(ApikeyText text, ApikeyQuery *query, size_t *position)
 		memcpy(query, &kept[i].query, offsetof(ApikeyQuery, node) +
 			   kept[i].query.nnodes * sizeof(ApikeyQueryNode));
 		query->text = text.data;
+		*number = kept[i].number;
 		return NULL;
 	}
 	fault = apikey_query_parse(text.data, text.len, query, position);
 	if (fault == NULL && text.len <= QUERY_KEPT_MAX)
 	{
+		*number = kept[oldest].number = ++numbers;
 		kept[oldest].len = text.len;
 		memcpy(kept[oldest].text, text.data, text.len);
 		memcpy(&kept[oldest].query, query, offsetof(ApikeyQuery, node) +
@@ -119,6 +125,7 @@ apikey_request_require(ApikeyRequest *request, ApikeyText text)
 	size_t		position = 0;
 
 	request->has_required = text.data != NULL;
+	request->query = 0;
 	if (text.data == NULL)
 		return;
 	if (text.too_long)
@@ -128,7 +135,7 @@ apikey_request_require(ApikeyRequest *request, ApikeyText text)
 				 errdetail("A scope query has at most %d bytes.",
 						   APIKEY_QUERY_MAX),
 				 errhint("Write scopes, such as: calls:read & contacts:read")));
-	fault = parse_query(text, &request->required, &position);
+	fault = parse_query(text, &request->required, &request->query, &position);
 	if (fault != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -154,11 +161,35 @@ address_of_inet(const inet *value, ApikeyNet *addr)
 	return true;
 }
 
+/*
+ * The last address is remembered: many requests may come from one, through a
+ * gateway for example.
+ */
 void
 apikey_request_set_ip(ApikeyRequest *request, ApikeyText text)
 {
-	request->ip_known = text.data != NULL && !text.too_long &&
+	static struct
+	{
+		size_t		len;		/* 0: none */
+		char		text[APIKEY_NET_TEXT_MAX];
+		ApikeyNet	ip;
+	}			last;
+
+	request->ip_known = text.data != NULL && !text.too_long;
+	if (request->ip_known && text.len > 0 && text.len == last.len &&
+		memcmp(text.data, last.text, text.len) == 0)
+	{
+		request->ip = last.ip;
+		return;
+	}
+	request->ip_known = request->ip_known &&
 		apikey_addr_parse(text.data, text.len, &request->ip);
+	if (request->ip_known && text.len <= sizeof(last.text))
+	{
+		last.len = text.len;
+		memcpy(last.text, text.data, text.len);
+		last.ip = request->ip;
+	}
 }
 
 void

@@ -34,6 +34,7 @@ typedef struct ApikeyRequest
 {
 	ApikeyText	key;
 	bool		has_required;
+	uint64		query;			/* tells its text from others; 0: does not */
 	ApikeyQuery required;
 	bool		ip_known;		/* given and well-formed */
 	ApikeyNet	ip;

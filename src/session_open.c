@@ -134,16 +134,16 @@ start_session(NewSession *session, const ApikeyDecision *d, int64 ttl,
 	apikey_new_id(&session->id);
 	session->created = d->now;
 	session->expires = d->now + ttl;
-	if (!d->key.null[KEY_EXPIRES_AT])
+	if (!d->key->null[KEY_EXPIRES_AT])
 		session->expires = Min(session->expires,
-							   DatumGetTimestampTz(d->key.value[KEY_EXPIRES_AT]));
+							   DatumGetTimestampTz(d->key->value[KEY_EXPIRES_AT]));
 	memset(session->row.null, true, sizeof(session->row.null));
 	set_column(session, SESSION_SESSION_ID, UUIDPGetDatum(&session->id));
-	set_column(session, SESSION_KEY_ID, d->key.value[KEY_KEY_ID]);
+	set_column(session, SESSION_KEY_ID, d->key->value[KEY_KEY_ID]);
 	set_column(session, SESSION_CREATED_AT, TimestampTzGetDatum(session->created));
 	set_column(session, SESSION_EXPIRES_AT, TimestampTzGetDatum(session->expires));
 	set_column(session, SESSION_SCOPES, scopes != NULL ? PointerGetDatum(scopes) :
-			   d->key.value[KEY_SCOPES]);
+			   d->key->value[KEY_SCOPES]);
 	if (d->request->opening->bind_ip)
 		set_column(session, SESSION_BOUND_IP, address_datum(&d->request->ip));
 	set_column(session, SESSION_METADATA, metadata);
@@ -193,7 +193,7 @@ write_payload(StringInfo json, const NewSession *session,
 			  const ApikeyDecision *d)
 {
 	initStringInfo(json);
-	add_text(json, "sub", TextDatumGetCString(d->key.value[KEY_ACCOUNT]));
+	add_text(json, "sub", TextDatumGetCString(d->key->value[KEY_ACCOUNT]));
 	add_text(json, "jti",
 			 DatumGetCString(DirectFunctionCall1(uuid_out,
 												 UUIDPGetDatum(&session->id))));
@@ -201,8 +201,8 @@ write_payload(StringInfo json, const NewSession *session,
 		add_text(json, "iss", apikey_session_issuer);
 	if (apikey_session_audience != NULL && apikey_session_audience[0] != '\0')
 		add_text(json, "aud", apikey_session_audience);
-	if (!d->key.null[KEY_DB_ROLE])
-		add_text(json, "role", TextDatumGetCString(d->key.value[KEY_DB_ROLE]));
+	if (!d->key->null[KEY_DB_ROLE])
+		add_text(json, "role", TextDatumGetCString(d->key->value[KEY_DB_ROLE]));
 	else if (d->kind->db_role != NULL)
 		add_text(json, "role", d->kind->db_role);
 	add_scopes(json, session->row.value[SESSION_SCOPES]);

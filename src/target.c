@@ -120,6 +120,7 @@ start_anew(ApikeyTargets *targets)
 	};
 
 	targets->filled_under = 0;
+	targets->fillings++;
 	if (targets->context == NULL)
 		targets->context = AllocSetContextCreate(TopMemoryContext,
 												 "apikey targets",

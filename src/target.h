@@ -29,6 +29,8 @@ typedef struct ApikeyTargets
 	void	   *(*read) (TupleTableSlot *slot);
 
 	uint64		filled_under;	/* generation; 0: to be filled */
+	uint64		fillings;		/* counts them: what was handed out before the
+								 * last one is gone */
 	bool		has_all;
 	MemoryContext context;
 	HTAB	   *keys;

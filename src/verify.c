@@ -67,8 +67,8 @@ fill_key_columns(const ApikeyDecision *d, Datum *values, bool *nulls)
 
 	for (int i = 0; i < lengthof(plain); i++)
 	{
-		values[plain[i].column] = d->key.value[plain[i].source];
-		nulls[plain[i].column] = d->key.null[plain[i].source];
+		values[plain[i].column] = d->key->value[plain[i].source];
+		nulls[plain[i].column] = d->key->null[plain[i].source];
 	}
 	if (d->is_session)
 		values[VERDICT_KIND] = CStringGetTextDatum("session");
@@ -159,87 +159,87 @@ apikey_verdict_values(const ApikeyDecision *d, Datum *values, bool *nulls)
 }
 
 /*
- * Copy a row whose last columns are NULL, with these values for them.
+ * Where a column's value lies in a row; 0 if it is NULL.
  */
-static Datum
-extend_row(const HeapTupleHeader row, Size len, const Datum *values,
-		   const bool *nulls)
+static uint16
+place_of(HeapTuple row, TupleDesc desc, ApikeyVerdictColumn column)
 {
-	TupleDesc	desc = NULL;
-	Size		room = len;
-	Size		end = len - row->t_hoff;
-	HeapTupleHeader copy;
-	char	   *data;
+	Size		at = row->t_data->t_hoff;
 
-	for (int i = VERDICT_LIMIT_NAME; i < VERDICT_NCOLUMNS; i++)
-	{
-		if (nulls[i])
-			continue;
-		if (desc == NULL)
-			desc = apikey_type_desc(APIKEY_TYPE_VERDICT);
-		room += MAXIMUM_ALIGNOF +
-			(TupleDescAttr(desc, i)->attlen > 0 ? TupleDescAttr(desc, i)->attlen :
-			 VARSIZE_ANY(DatumGetPointer(values[i])));
-	}
-	copy = palloc(room);
-	memcpy(copy, row, len);
-	data = (char *) copy + copy->t_hoff;
-	for (int i = VERDICT_LIMIT_NAME; desc != NULL && i < VERDICT_NCOLUMNS; i++)
+	if (heap_attisnull(row, column + 1, desc))
+		return 0;
+	for (int i = 0; i <= column; i++)
 	{
 		Form_pg_attribute att = TupleDescAttr(desc, i);
-		Size		next;
 
-		if (nulls[i])
+		if (heap_attisnull(row, i + 1, desc))
 			continue;
-		next = att_align_datum(end, att->attalign, att->attlen, values[i]);
-		memset(data + end, 0, next - end);
-		end = next;
-		if (att->attbyval)
-			store_att_byval(data + end, values[i], att->attlen);
-		else
-			memcpy(data + end, DatumGetPointer(values[i]),
-				   att_addlength_datum(0, att->attlen, values[i]));
-		end = att_addlength_datum(end, att->attlen, values[i]);
-		if (att->attlen == -1)
-			copy->t_infomask |= HEAP_HASVARWIDTH;
-		copy->t_bits[i >> 3] |= 1 << (i & 7);
+		at = att_align_pointer(at, att->attalign, att->attlen,
+							   (char *) row->t_data + at);
+		if (i < column)
+			at = att_addlength_pointer(at, att->attlen,
+									   (char *) row->t_data + at);
 	}
-	HeapTupleHeaderSetDatumLength(copy, copy->t_hoff + end);
-	return HeapTupleHeaderGetDatum(copy);
+	return at <= PG_UINT16_MAX ? at : 0;
 }
 
 /*
- * The row of a key that is kept and passes differs from call to call in its
- * last columns only; the rest is formed once.
+ * Form the row of a kept key that passes, and remember it for the next call.
+ */
+static Datum
+form_and_note(const ApikeyDecision *d)
+{
+	const ApikeyAdmission *admission = &d->admission;
+	ApikeyVerdictMemo *memo = &d->memo->verdict;
+	TupleDesc	desc = apikey_type_desc(APIKEY_TYPE_VERDICT);
+	Datum		values[VERDICT_NCOLUMNS];
+	bool		nulls[VERDICT_NCOLUMNS];
+	HeapTuple	row;
+
+	apikey_verdict_values(d, values, nulls);
+	row = heap_form_tuple(desc, values, nulls);
+	memo->limit = admission->has_limit ? admission->limit : 0;
+	memo->limit_max = admission->limit_max;
+	memo->has_credits = admission->has_credits;
+	memo->remaining_at = place_of(row, desc, VERDICT_LIMIT_REMAINING);
+	memo->reset_at = place_of(row, desc, VERDICT_LIMIT_RESET);
+	memo->credits_at = place_of(row, desc, VERDICT_CREDITS_REMAINING);
+	/* a row that is too long for its places is formed each time */
+	if ((memo->remaining_at != 0) == admission->has_limit &&
+		(memo->reset_at != 0) == admission->has_limit &&
+		(memo->credits_at != 0) == admission->has_credits)
+		apikey_keycache_note_row(d->key->kept, row->t_data, row->t_len);
+	return HeapTupleGetDatum(row);
+}
+
+/*
+ * The row of a kept key that passes differs from call to call in what is left
+ * only, as long as it is the same limit that has the least left.
  */
 static Datum
 verdict_of_kept(const ApikeyDecision *d)
 {
-	ApikeyKeyMemo *memo = apikey_keycache_memo(d->key.kept);
-	Datum		values[VERDICT_NCOLUMNS];
-	bool		nulls[VERDICT_NCOLUMNS];
+	const ApikeyAdmission *admission = &d->admission;
+	const ApikeyVerdictMemo *memo = &d->memo->verdict;
+	char	   *row;
 
-	if (memo->verdict == NULL)
+	if (memo->row == NULL || memo->has_credits != admission->has_credits ||
+		(memo->remaining_at != 0) != admission->has_limit ||
+		(admission->has_limit && (memo->limit != admission->limit ||
+								  memo->limit_max != admission->limit_max)))
+		return form_and_note(d);
+	row = palloc(memo->len);
+	memcpy(row, memo->row, memo->len);
+	if (admission->has_limit)
 	{
-		HeapTuple	row;
-
-		/* not for keys that are used once */
-		if (!memo->used)
-		{
-			memo->used = true;
-			return 0;
-		}
-		apikey_verdict_values(d, values, nulls);
-		for (int i = VERDICT_LIMIT_NAME; i < VERDICT_NCOLUMNS; i++)
-			nulls[i] = true;
-		row = heap_form_tuple(apikey_type_desc(APIKEY_TYPE_VERDICT), values,
-							  nulls);
-		apikey_keycache_note(d->key.kept, row->t_data, row->t_len);
-		if (memo->verdict == NULL)
-			return 0;
+		memcpy(row + memo->remaining_at, &admission->limit_remaining,
+			   sizeof(int32));
+		memcpy(row + memo->reset_at, &admission->limit_reset, sizeof(int32));
 	}
-	fill_last_columns(d, values, nulls);
-	return extend_row(memo->verdict, memo->verdict_len, values, nulls);
+	if (admission->has_credits)
+		memcpy(row + memo->credits_at, &admission->credits_remaining,
+			   sizeof(int64));
+	return HeapTupleHeaderGetDatum((HeapTupleHeader) row);
 }
 
 Datum
@@ -248,12 +248,12 @@ apikey_verdict_datum(const ApikeyDecision *d)
 	Datum		values[VERDICT_NCOLUMNS];
 	bool		nulls[VERDICT_NCOLUMNS];
 
-	if (d->code == APIKEY_VALID && d->key.kept != NULL && !d->is_session)
+	/* not for keys that are used once */
+	if (d->code == APIKEY_VALID && d->memo != NULL)
 	{
-		Datum		verdict = verdict_of_kept(d);
-
-		if (verdict != 0)
-			return verdict;
+		if (d->memo->used)
+			return verdict_of_kept(d);
+		d->memo->used = true;
 	}
 	apikey_verdict_values(d, values, nulls);
 	return HeapTupleGetDatum(heap_form_tuple(apikey_type_desc(APIKEY_TYPE_VERDICT),
