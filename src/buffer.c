@@ -41,19 +41,26 @@ ApikeyDatabase *
 apikey_buffer_database(void)
 {
 	static ApikeyDatabase *mine = NULL;
+	ApikeyDatabase *free_slot = NULL;
 
 	if (mine != NULL && mine->oid == MyDatabaseId)
 		return mine;
+	mine = NULL;
 	LWLockAcquire(apikey_shared->lock, LW_EXCLUSIVE);
-	for (int i = 0; i < APIKEY_DATABASES_MAX; i++)
+	/* all of them: a slot that has become free may lie before ours */
+	for (int i = 0; i < APIKEY_DATABASES_MAX && mine == NULL; i++)
 	{
 		ApikeyDatabase *slot = &apikey_shared->database[i];
 
-		if (slot->oid != MyDatabaseId && slot->oid != InvalidOid)
-			continue;
-		slot->oid = MyDatabaseId;
-		mine = slot;
-		break;
+		if (slot->oid == MyDatabaseId)
+			mine = slot;
+		else if (slot->oid == InvalidOid && free_slot == NULL)
+			free_slot = slot;
+	}
+	if (mine == NULL && free_slot != NULL)
+	{
+		mine = free_slot;
+		mine->oid = MyDatabaseId;
 	}
 	LWLockRelease(apikey_shared->lock);
 	return mine;
@@ -118,6 +125,9 @@ put_event(ApikeyEvent *event, size_t texts_len, int waits)
 
 	event->head.database = MyDatabaseId;
 	event->head.nunits = (size + APIKEY_UNIT_SIZE - 1) / APIKEY_UNIT_SIZE;
+	/* before it can be flushed, or fewer than none would be pending */
+	if (database != NULL)
+		pg_atomic_fetch_add_u64(&database->pending, 1);
 	for (int i = 0; database != NULL && !kept && i <= waits; i++)
 	{
 		/* waiting helps only while there are flushes and they succeed */
@@ -135,10 +145,10 @@ put_event(ApikeyEvent *event, size_t texts_len, int waits)
 		if (crowded)
 			apikey_ask_flush(database, false);
 	}
-	if (kept)
-		pg_atomic_fetch_add_u64(&database->pending, 1);
-	else
+	if (!kept)
 	{
+		if (database != NULL)
+			pg_atomic_fetch_sub_u64(&database->pending, 1);
 		pg_atomic_fetch_add_u64(&apikey_shared->events_lost, 1);
 		if (waits == 0)
 			return false;

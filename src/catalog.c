@@ -346,22 +346,6 @@ apikey_scan(Relation rel, Oid index, ScanKey keys, int nkeys,
 }
 
 void
-apikey_fetch(Relation rel, ItemPointer tid, ApikeyRowCallback callback,
-			 void *arg)
-{
-	Snapshot	latest = RegisterSnapshot(GetLatestSnapshot());
-	TupleTableSlot *slot = table_slot_create(rel, NULL);
-
-	/* the table may have become shorter */
-	if (ItemPointerGetBlockNumber(tid) < RelationGetNumberOfBlocks(rel) &&
-		table_tuple_fetch_row_version(rel, tid, SnapshotAny, slot) &&
-		table_tuple_satisfies_snapshot(rel, slot, latest))
-		(void) callback(slot, arg);
-	ExecDropSingleTupleTableSlot(slot);
-	UnregisterSnapshot(latest);
-}
-
-void
 apikey_insert(Relation rel, Datum *values, bool *nulls, int count)
 {
 	EState	   *estate = CreateExecutorState();

@@ -108,12 +108,6 @@ extern void apikey_scan(Relation rel, Oid index, ScanKey keys, int nkeys,
 						ApikeyRowCallback callback, void *arg);
 
 /*
- * The row version at this place, if it is there at this very moment.
- */
-extern void apikey_fetch(Relation rel, ItemPointer tid,
-						 ApikeyRowCallback callback, void *arg);
-
-/*
  * Insert a row of so many values without SQL: defaults are the caller's
  * affair, triggers and indexes are minded, and the next command sees the row.
  * Columns that somebody has added to the table become NULL.

@@ -14,9 +14,11 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "mb/pg_wchar.h"
+#include "storage/bufmgr.h"
 #include "utils/acl.h"
 #include "utils/fmgroids.h"
 #include "utils/guc.h"
+#include "utils/rel.h"
 #if PG_VERSION_NUM >= 160000
 #include "nodes/miscnodes.h"
 #include "varatt.h"
@@ -24,6 +26,14 @@
 
 /* For files that are read by the same server version only */
 #define APIKEY_SERVER_VERSION	PG_VERSION_NUM
+
+/* Asks the processor for a cache line that is wanted soon; from 19 on the
+ * server has such a macro. */
+#ifdef __GNUC__
+#define apikey_prefetch(address)	__builtin_prefetch(address)
+#else
+#define apikey_prefetch(address)	((void) 0)
+#endif
 
 /* Module identity carries name and version from 18 on. */
 #if PG_VERSION_NUM >= 180000
@@ -88,6 +98,20 @@ apikey_index_beginscan(Relation heap, Relation index, Snapshot snapshot,
 	return index_beginscan(heap, index, snapshot, NULL, nkeys, 0);
 #else
 	return index_beginscan(heap, index, snapshot, nkeys, 0);
+#endif
+}
+
+/*
+ * Pins a block in the buffer in which it was seen last, if it is there still.
+ * 16 renamed where relations say which files are theirs.
+ */
+static inline bool
+apikey_read_recent_buffer(Relation rel, BlockNumber block, Buffer buffer)
+{
+#if PG_VERSION_NUM >= 160000
+	return ReadRecentBuffer(rel->rd_locator, MAIN_FORKNUM, block, buffer);
+#else
+	return ReadRecentBuffer(rel->rd_node, MAIN_FORKNUM, block, buffer);
 #endif
 }
 

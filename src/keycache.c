@@ -58,13 +58,14 @@ static dlist_head by_age = DLIST_STATIC_INIT(by_age);	/* latest first */
 static int	total_weight = 0;
 static uint32 offers[OFFER_SETS][OFFER_WAYS];	/* parts of tags, latest first */
 static int	ready_for = 0;		/* value of apikey.cache_size */
+static unsigned char tag[APIKEY_TAG_LEN];	/* what was last looked for */
 
 static ApikeyCachedKey **
-bucket_of(const unsigned char tag[APIKEY_TAG_LEN])
+bucket_of(const unsigned char of[APIKEY_TAG_LEN])
 {
 	uint32		hash;
 
-	memcpy(&hash, tag, sizeof(hash));
+	memcpy(&hash, of, sizeof(hash));
 	return &buckets[hash & (nbuckets - 1)];
 }
 
@@ -146,8 +147,6 @@ be_ready(void)
 ApikeyCachedKey *
 apikey_keycache_find(const char *text, size_t len)
 {
-	unsigned char tag[APIKEY_TAG_LEN];
-
 	if (!be_ready())
 		return NULL;
 	apikey_tag(tag, text, len, tag_key);
@@ -293,7 +292,7 @@ apikey_keycache_note_row(ApikeyCachedKey *cached, const void *row, Size len)
  * Was this key offered before, while not very many others were?
  */
 static bool
-was_offered(const unsigned char tag[APIKEY_TAG_LEN])
+was_offered(void)
 {
 	uint32		part[2];
 	uint32	   *set;
@@ -312,17 +311,13 @@ was_offered(const unsigned char tag[APIKEY_TAG_LEN])
 
 ApikeyCachedKey *
 apikey_keycache_add(const ApikeyKey *key, TupleDesc desc,
-					const char *text, size_t len, uint64 generation)
+					uint64 generation)
 {
-	unsigned char tag[APIKEY_TAG_LEN];
 	Size		size;
 	ApikeyCachedKey *cached;
 	ApikeyCachedKey **bucket;
 
-	if (!be_ready())
-		return NULL;
-	apikey_tag(tag, text, len, tag_key);
-	if (total_weight >= apikey_cache_size && !was_offered(tag))
+	if (!be_ready() || (total_weight >= apikey_cache_size && !was_offered()))
 		return NULL;
 	size = MAXALIGN(sizeof(ApikeyCachedKey)) + size_of_parts(key, desc);
 	if (size / BYTES_PER_KEY > Max(apikey_cache_size / LARGEST_PART, 1))

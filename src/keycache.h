@@ -82,14 +82,14 @@ extern void apikey_keycache_confirm(ApikeyCachedKey *cached,
 									uint64 generation);
 
 /*
- * Keep a copy of a key; NULL if it is not to be kept.  When there is no room
+ * Keep a copy of a key, that of the text which was last looked for; NULL if it
+ * is not to be kept.  When there is no room
  * others give way, those first that were not used for longest, but only to a
  * key that was offered before not long ago: keys that come once in a while
  * are not worth a copy.
  */
 extern ApikeyCachedKey *apikey_keycache_add(const ApikeyKey *key,
 											TupleDesc desc,
-											const char *text, size_t len,
 											uint64 generation);
 
 extern ApikeyKeyMemo *apikey_keycache_memo(ApikeyCachedKey *cached);

@@ -14,6 +14,7 @@
 #include "access/skey.h"
 #include "access/stratnum.h"
 #include "access/table.h"
+#include "access/tupmacs.h"
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "catalog/pg_type.h"
@@ -30,6 +31,8 @@
 #include "catalog.h"
 #include "compat.h"
 #include "keycache.h"
+#include "keyplace.h"
+#include "keyrow.h"
 #include "keystore.h"
 #include "scopes.h"
 #include "shmem.h"
@@ -45,13 +48,6 @@ typedef struct KeySearch
 	HeapTuple	found[APIKEY_FIND_STORED_MAX];
 } KeySearch;
 
-/* A row that was kept, to be compared with the one in its place */
-typedef struct KeptRow
-{
-	HeapTuple	tuple;
-	bool		same;
-} KeptRow;
-
 int64
 apikey_lookup_of(const unsigned char digest[APIKEY_DIGEST_LEN])
 {
@@ -62,27 +58,62 @@ apikey_lookup_of(const unsigned char digest[APIKEY_DIGEST_LEN])
 }
 
 /*
- * Is this the row?
+ * Is a digest the one that is searched for?
  */
+static bool
+is_wanted(const KeySearch *search, Datum pepper_id, Datum algorithm,
+		  Datum digest)
+{
+	bytea	   *bytes = (bytea *) DatumGetPointer(digest);
+
+	if (DatumGetInt32(pepper_id) != search->pepper_id ||
+		DatumGetInt16(algorithm) != search->algorithm)
+		return false;
+	if (VARATT_IS_EXTENDED(bytes) && !VARATT_IS_SHORT(bytes))
+		return false;			/* never stored so */
+	return VARSIZE_ANY_EXHDR(bytes) == APIKEY_DIGEST_LEN &&
+		apikey_equal(VARDATA_ANY(bytes), search->digest, APIKEY_DIGEST_LEN);
+}
+
 static bool
 compare_row(TupleTableSlot *slot, void *arg)
 {
 	KeySearch  *search = arg;
-	bool		isnull;
-	bytea	   *digest;
 
 	slot_getsomeattrs(slot, KEY_DIGEST);
-	if (DatumGetInt32(slot->tts_values[KEY_PEPPER_ID - 1]) != search->pepper_id ||
-		DatumGetInt16(slot->tts_values[KEY_ALGORITHM - 1]) != search->algorithm)
-		return true;
-	digest = (bytea *) DatumGetPointer(slot_getattr(slot, KEY_DIGEST, &isnull));
-	if (VARATT_IS_EXTENDED(digest) && !VARATT_IS_SHORT(digest))
-		return true;			/* never stored so */
-	if (VARSIZE_ANY_EXHDR(digest) != APIKEY_DIGEST_LEN ||
-		!apikey_equal(VARDATA_ANY(digest), search->digest, APIKEY_DIGEST_LEN))
+	if (!is_wanted(search, slot->tts_values[KEY_PEPPER_ID - 1],
+				   slot->tts_values[KEY_ALGORITHM - 1],
+				   slot->tts_values[KEY_DIGEST - 1]))
 		return true;
 	search->found[search->count++] = ExecCopySlotHeapTuple(slot);
 	return search->count < search->max;
+}
+
+/*
+ * Look where the key's row was seen last.
+ */
+static bool
+search_in_place(Relation rel, const KeySearch *search, ApikeyKey *key)
+{
+	ItemPointerData place;
+	Buffer		buffer;
+	Buffer		seen;
+	HeapTuple	row;
+
+	if (!apikey_keyplace_find(search->digest, &place, &buffer))
+		return false;
+	seen = buffer;
+	row = apikey_row_at(rel, &place, &buffer);
+	if (row == NULL)
+		return false;
+	apikey_key_deform(row, RelationGetDescr(rel), key);
+	key->tuple = row;
+	if (!is_wanted(search, key->value[KEY_PEPPER_ID],
+				   key->value[KEY_ALGORITHM], key->value[KEY_DIGEST]))
+		return false;
+	if (buffer != seen)
+		apikey_keyplace_note(search->digest, &place, buffer);
+	return true;
 }
 
 static void
@@ -198,19 +229,28 @@ elements_of(Datum array, Oid type, Datum **elements)
 static void
 decode_nets(ApikeyKey *key)
 {
-	Datum	   *elements;
-	int			count = elements_of(key->value[KEY_ALLOWED_IPS], INETOID,
-									&elements);
-	ApikeyNet  *nets = palloc0(Max(count, 1) * sizeof(ApikeyNet));
+	ArrayType  *array = DatumGetArrayTypeP(key->value[KEY_ALLOWED_IPS]);
+	int			size = ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array));
+	ApikeyNet  *nets = palloc0(Max(size, 1) * sizeof(ApikeyNet));
+	const bits8 *present = ARR_NULLBITMAP(array);
+	char	   *at = ARR_DATA_PTR(array);
+	int			count = 0;
 
-	for (int i = 0; i < count; i++)
+	/* a long list is worth more than deconstruct_array() and what it makes */
+	for (int i = 0; i < size; i++)
 	{
-		inet	   *element = DatumGetInetPP(elements[i]);
+		inet	   *element;
 
-		nets[i].family = ip_family(element) == PGSQL_AF_INET ? 4 : 6;
-		nets[i].bits = ip_bits(element);
-		memcpy(nets[i].addr, ip_addr(element), nets[i].family == 4 ? 4 : 16);
-		apikey_net_unmap(&nets[i]);
+		if (present != NULL && (present[i / 8] & (1 << i % 8)) == 0)
+			continue;
+		at = (char *) att_align_pointer(at, TYPALIGN_INT, -1, at);
+		element = DatumGetInetPP(PointerGetDatum(at));
+		at = att_addlength_pointer(at, -1, at);
+		nets[count].family = ip_family(element) == PGSQL_AF_INET ? 4 : 6;
+		nets[count].bits = ip_bits(element);
+		memcpy(nets[count].addr, ip_addr(element),
+			   nets[count].family == 4 ? 4 : 16);
+		apikey_net_unmap(&nets[count++]);
 	}
 	key->nnets = apikey_netlist_normalize(nets, count);
 	key->nets = nets;
@@ -238,14 +278,15 @@ decode_origins(ApikeyKey *key)
 }
 
 /*
- * Make of a row what is said in the header.
+ * Make of a row what is said in the header; its columns are taken out already.
  */
 static void
-decode_row(HeapTuple tuple, TupleDesc desc, ApikeyKey *key)
+decode_columns(TupleDesc desc, ApikeyKey *key)
 {
-	memset(key, 0, sizeof(*key));
-	key->tuple = tuple;
-	apikey_key_deform(tuple, desc, key);
+	key->nnets = key->norigins = 0;
+	key->nets = NULL;
+	key->origins = NULL;
+	key->kept = NULL;
 	for (int i = 1; i <= APIKEY_KEY_NCOLUMNS; i++)
 	{
 		/* the lists are decoded instead */
@@ -261,27 +302,28 @@ decode_row(HeapTuple tuple, TupleDesc desc, ApikeyKey *key)
 		decode_origins(key);
 }
 
+static void
+decode_row(HeapTuple tuple, TupleDesc desc, ApikeyKey *key)
+{
+	key->tuple = tuple;
+	apikey_key_deform(tuple, desc, key);
+	decode_columns(desc, key);
+}
+
 /*
- * Is this the row that was kept, as it was?
+ * Are these versions of one row alike, to the letter?
  */
 static bool
-compare_kept_row(TupleTableSlot *slot, void *arg)
+is_same_row(HeapTuple one, HeapTuple other)
 {
-	KeptRow    *kept = arg;
-	bool		should_free;
-	HeapTuple	now = ExecFetchSlotHeapTuple(slot, false, &should_free);
-	HeapTupleHeader a = now->t_data;
-	HeapTupleHeader b = kept->tuple->t_data;
+	HeapTupleHeader a = one->t_data;
+	HeapTupleHeader b = other->t_data;
 
-	kept->same = now->t_len == kept->tuple->t_len &&
-		a->t_hoff == b->t_hoff &&
+	return one->t_len == other->t_len && a->t_hoff == b->t_hoff &&
 		HeapTupleHeaderGetNatts(a) == HeapTupleHeaderGetNatts(b) &&
 		(a->t_infomask & HEAP_HASNULL) == (b->t_infomask & HEAP_HASNULL) &&
 		memcmp(a->t_bits, b->t_bits,
-			   now->t_len - offsetof(HeapTupleHeaderData, t_bits)) == 0;
-	if (should_free)
-		heap_freetuple(now);
-	return false;
+			   one->t_len - offsetof(HeapTupleHeaderData, t_bits)) == 0;
 }
 
 /*
@@ -292,20 +334,26 @@ compare_kept_row(TupleTableSlot *slot, void *arg)
 static bool
 row_is_current(ApikeyCachedKey *cached)
 {
+	HeapTuple	kept = apikey_keycache_key(cached)->tuple;
+	HeapTuple	now = NULL;
+	Buffer		buffer = InvalidBuffer;
 	Relation	rel;
 	uint64		generation;
-	KeptRow		kept = {apikey_keycache_key(cached)->tuple, false};
+	bool		same;
 
 	if (apikey_keycache_generation(cached) == apikey_key_generation())
 		return true;
 	rel = table_open(apikey_relation(APIKEY_REL_KEY), AccessShareLock);
 	generation = apikey_key_generation();
 	if (apikey_relation_is_coherent(rel))
-		apikey_fetch(rel, &kept.tuple->t_self, compare_kept_row, &kept);
+		now = apikey_row_at(rel, &kept->t_self, &buffer);
 	table_close(rel, AccessShareLock);
-	if (kept.same)
+	same = now != NULL && is_same_row(now, kept);
+	if (same)
 		apikey_keycache_confirm(cached, generation);
-	return kept.same;
+	if (now != NULL)
+		heap_freetuple(now);
+	return same;
 }
 
 /*
@@ -336,8 +384,8 @@ pepper_lasts(const ApikeyPeppers *peppers, int i)
  * Keep a key that was found under this generation, if it may be.
  */
 static ApikeyCachedKey *
-keep(Relation rel, const ApikeyKey *key, const char *text, size_t len,
-	 uint64 generation, const ApikeyPeppers *peppers)
+keep(Relation rel, const ApikeyKey *key, uint64 generation,
+	 const ApikeyPeppers *peppers)
 {
 	ApikeyCachedKey *cached;
 	ApikeyKeyMemo *memo;
@@ -346,8 +394,7 @@ keep(Relation rel, const ApikeyKey *key, const char *text, size_t len,
 	if (peppers->serial == 0 || !apikey_relation_is_coherent(rel) ||
 		TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(key->tuple->t_data)))
 		return NULL;
-	cached = apikey_keycache_add(key, RelationGetDescr(rel), text, len,
-								 generation);
+	cached = apikey_keycache_add(key, RelationGetDescr(rel), generation);
 	if (cached == NULL)
 		return NULL;
 	memo = apikey_keycache_memo(cached);
@@ -361,7 +408,7 @@ apikey_find_kept(const char *text, size_t len, ApikeyCachedKey *kept,
 				 ApikeyKey *room, const ApikeyKey **key)
 {
 	const ApikeyPeppers *peppers;
-	Relation	rel;
+	Relation	rel = NULL;
 	ApikeyFind	result = APIKEY_UNKNOWN;
 
 	if (kept != NULL && pepper_is_current(kept) && row_is_current(kept))
@@ -375,14 +422,13 @@ apikey_find_kept(const char *text, size_t len, ApikeyCachedKey *kept,
 	apikey_tally_add(APIKEY_TALLY_CACHE_MISS);
 	*key = room;
 	peppers = apikey_peppers();
-	rel = table_open(apikey_relation(APIKEY_REL_KEY), AccessShareLock);
 
 	/* keys move to the current one, the first: that is looked at once more */
 	for (int turn = 0; turn < peppers->count + (peppers->count > 1 ? 1 : 0) &&
 		 result == APIKEY_UNKNOWN; turn++)
 	{
 		int			i = turn % peppers->count;
-		uint64		generation = apikey_key_generation();
+		uint64		generation;
 		KeySearch	search = {
 			.pepper_id = peppers->pepper[i].id,
 			.algorithm = APIKEY_ALGORITHM_BLAKE2B,
@@ -392,16 +438,29 @@ apikey_find_kept(const char *text, size_t len, ApikeyCachedKey *kept,
 		if (peppers->pepper[i].secret == NULL)
 			continue;
 		apikey_digest(search.digest, text, len, peppers->pepper[i].secret);
-		search_by_digest(rel, &search);
-		if (search.count == 0)
-			continue;
+		apikey_keyplace_prefetch(search.digest);
+		if (rel == NULL)
+			rel = table_open(apikey_relation(APIKEY_REL_KEY), AccessShareLock);
+		generation = apikey_key_generation();
+		if (search_in_place(rel, &search, room))
+			decode_columns(RelationGetDescr(rel), room);
+		else
+		{
+			search_by_digest(rel, &search);
+			if (search.count == 0)
+				continue;
+			decode_row(search.found[0], RelationGetDescr(rel), room);
+			apikey_keyplace_note(search.digest, &room->tuple->t_self,
+								 InvalidBuffer);
+		}
 		result = APIKEY_FOUND;
-		decode_row(search.found[0], RelationGetDescr(rel), room);
 		kept = pepper_lasts(peppers, i) ?
-			keep(rel, room, text, len, generation, peppers) : NULL;
+			keep(rel, room, generation, peppers) : NULL;
 		if (kept != NULL)
 			*key = apikey_keycache_key(kept);
 	}
+	if (rel == NULL)
+		rel = table_open(apikey_relation(APIKEY_REL_KEY), AccessShareLock);
 	if (result == APIKEY_UNKNOWN && missing_pepper_matters(rel, peppers))
 		result = APIKEY_CANNOT_TELL;
 	table_close(rel, AccessShareLock);

@@ -251,7 +251,11 @@ apikey_meters_spend(ApikeyMeter *meters, int count, int *which)
 	int64		now;
 	bool		refused = false;
 
+	for (int i = 0; i < count; i++)
+		apikey_meter_prefetch_chain(meters[i].hash);
 	lock_all(partitions);
+	for (int i = 0; i < count; i++)
+		apikey_meter_prefetch_slot(meters[i].hash);
 	now = apikey_meter_now();
 	for (int i = 0; i < count && result == APIKEY_SPENT; i++)
 	{

@@ -19,6 +19,7 @@
 #include "storage/shmem.h"
 #include "miscadmin.h"
 
+#include "compat.h"
 #include "meter_slots.h"
 #include "settings.h"
 
@@ -158,6 +159,26 @@ ApikeyMeterPartition *
 apikey_meter_partition(uint64 hash)
 {
 	return &apikey_meters->partition[hash & (apikey_meters->npartitions - 1)];
+}
+
+void
+apikey_meter_prefetch_chain(uint64 hash)
+{
+	apikey_prefetch(chain_of(apikey_meter_partition(hash), hash));
+}
+
+void
+apikey_meter_prefetch_slot(uint64 hash)
+{
+	ApikeyMeterPartition *partition = apikey_meter_partition(hash);
+	int32		number = *chain_of(partition, hash);
+	char	   *slot;
+
+	if (number < 0)
+		return;
+	slot = (char *) apikey_meter_slot(partition, number);
+	for (Size at = 0; at < sizeof(ApikeyMeterSlot); at += PG_CACHE_LINE_SIZE / 2)
+		apikey_prefetch(slot + at);
 }
 
 ApikeyMeterSlot *

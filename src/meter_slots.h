@@ -90,6 +90,13 @@ extern ApikeyMeterSlot *apikey_meter_find(ApikeyMeterPartition *partition,
 										  const ApikeyMeterKey *key,
 										  uint64 hash);
 
+/*
+ * Let the processor fetch what finding a slot will look at: first without the
+ * partition's lock, then, a little later, with it.
+ */
+extern void apikey_meter_prefetch_chain(uint64 hash);
+extern void apikey_meter_prefetch_slot(uint64 hash);
+
 /* A slot for a meter that has none; NULL if there is no room. */
 extern ApikeyMeterSlot *apikey_meter_make(ApikeyMeterPartition *partition,
 										  const ApikeyMeter *meter, int64 now);

@@ -26,6 +26,7 @@ int			apikey_error_style = APIKEY_ERROR_PGRST;
 int			apikey_flush_interval = 1000;
 int			apikey_ip_source = APIKEY_IP_NONE;
 const ApikeyKeyHeaders *apikey_key_headers = NULL;
+int			apikey_key_places = 2 * 1024 * 1024;
 int			apikey_limit_headers = APIKEY_LIMIT_IETF;
 int			apikey_limit_slots = 100000;
 double		apikey_node_share = 1.0;
@@ -289,6 +290,14 @@ apikey_settings_init(void)
 							&apikey_flush_interval, 1000, 10, 60 * 60 * 1000,
 							PGC_SIGHUP, GUC_UNIT_MS,
 							NULL, NULL, NULL);
+	if (process_shared_preload_libraries_in_progress)
+		DefineCustomIntVariable("apikey.key_places",
+								"Keys of which it is remembered where in the table they lie; 0: of none.",
+								"Shared memory for them, some 13 bytes each; it saves the way through the index.",
+								&apikey_key_places,
+								2 * 1024 * 1024, 0, 1024 * 1024 * 1024,
+								PGC_POSTMASTER, 0,
+								NULL, NULL, NULL);
 	if (process_shared_preload_libraries_in_progress)
 		DefineCustomIntVariable("apikey.limit_slots",
 								"Limits, quotas and balances that can be in use at the same time.",

@@ -51,6 +51,7 @@ extern int	apikey_error_style;	/* ApikeyErrorStyle */
 extern int	apikey_flush_interval;	/* milliseconds */
 extern int	apikey_ip_source;	/* ApikeyIpSource */
 extern const ApikeyKeyHeaders *apikey_key_headers;
+extern int	apikey_key_places;	/* in shared memory */
 extern int	apikey_limit_headers;	/* APIKEY_LIMIT_* */
 extern int	apikey_limit_slots;	/* of shared memory */
 extern double apikey_node_share; /* of every limit's maximum */

@@ -12,6 +12,7 @@
 #include "utils/timestamp.h"
 
 #include "buffer.h"
+#include "keyplace.h"
 #include "meter.h"
 #include "settings.h"
 #include "shmem.h"
@@ -45,6 +46,7 @@ request_shmem(void)
 	RequestAddinShmemSpace(shared_size());
 	RequestNamedLWLockTranche("apikey", 3);
 	apikey_meters_request();
+	apikey_keyplaces_request();
 }
 
 /*
@@ -91,6 +93,7 @@ start_shmem(void)
 	if (!found)
 		initialize();
 	apikey_meters_start();
+	apikey_keyplaces_start();
 	LWLockRelease(AddinShmemInitLock);
 
 	/* in the postmaster: what a clean stop left behind, and will again */

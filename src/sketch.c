@@ -3,8 +3,9 @@
  *		The SQL type apikey.sketch: an approximate set of addresses that can
  *		be merged and counted (HyperLogLog by the server's lib/hyperloglog.c).
  *
- * Values are dense, a byte a register; TOAST compresses those of few
- * addresses to a few dozen bytes.  Who sees registers and can add addresses
+ * A value of few addresses is a list of the registers that are not zero
+ * (registers.h), three bytes each; others have a byte a register.  Functions
+ * work on the latter, and shorten what they return.  Who sees registers and can add addresses
  * of his choice can work out what an address does to them, so adding is for
  * auditors and the owner alone.
  */
@@ -46,29 +47,30 @@
 
 #define PG_GETARG_SKETCH(n)	open_sketch(PG_GETARG_DATUM(n))
 
-static void
-require_size(const struct varlena *value)
+static bool
+is_short(const struct varlena *value)
 {
-	if (VARSIZE_ANY(value) != sizeof(ApikeySketch))
+	return VARSIZE_ANY_EXHDR(value) != APIKEY_SKETCH_REGISTERS;
+}
+
+static const uint8 *
+bytes_of(const struct varlena *value)
+{
+	return (const uint8 *) VARDATA_ANY(value);
+}
+
+static void
+require_good(const struct varlena *value)
+{
+	if (is_short(value) &&
+		!apikey_sparse_check(bytes_of(value), VARSIZE_ANY_EXHDR(value)))
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_CORRUPTED),
 				 errmsg("value of type apikey.sketch is damaged"),
-				 errdetail("It has %d bytes instead of %d.",
+				 errdetail("Its %d bytes are neither %d registers nor a list of some.",
 						   (int) VARSIZE_ANY_EXHDR(value),
 						   APIKEY_SKETCH_REGISTERS),
 				 errhint("Restore the row from a backup, or set the column to NULL.")));
-}
-
-/*
- * A value for reading.
- */
-static const ApikeySketch *
-open_sketch(Datum datum)
-{
-	struct varlena *value = PG_DETOAST_DATUM(datum);
-
-	require_size(value);
-	return (ApikeySketch *) value;
 }
 
 static ApikeySketch *
@@ -81,9 +83,37 @@ new_sketch(void)
 }
 
 /*
+ * A copy with all registers.
+ */
+static ApikeySketch *
+expand(const struct varlena *value)
+{
+	ApikeySketch *sketch = new_sketch();
+
+	if (is_short(value))
+		apikey_sparse_expand(bytes_of(value), VARSIZE_ANY_EXHDR(value),
+							 sketch->registers);
+	else
+		memcpy(sketch->registers, bytes_of(value), APIKEY_SKETCH_REGISTERS);
+	return sketch;
+}
+
+/*
+ * A value for reading.
+ */
+static const ApikeySketch *
+open_sketch(Datum datum)
+{
+	struct varlena *value = PG_DETOAST_DATUM(datum);
+
+	require_good(value);
+	return is_short(value) ? expand(value) : (ApikeySketch *) value;
+}
+
+/*
  * The first argument, for writing: a new one for NULL, the state itself if it
- * is an aggregate's and plain, else a copy.  The first state may be a toasted
- * value, as it came.
+ * is an aggregate's and plain, else a copy.  The first state may be a short or
+ * toasted value, as it came.
  */
 static ApikeySketch *
 sketch_to_change(FunctionCallInfo fcinfo)
@@ -93,10 +123,38 @@ sketch_to_change(FunctionCallInfo fcinfo)
 	if (PG_ARGISNULL(0))
 		return new_sketch();
 	value = (struct varlena *) PG_GETARG_POINTER(0);
-	if (VARATT_IS_EXTENDED(value) || !AggCheckCallContext(fcinfo, NULL))
-		value = PG_DETOAST_DATUM_COPY(PG_GETARG_DATUM(0));
-	require_size(value);
-	return (ApikeySketch *) value;
+	if (!VARATT_IS_EXTENDED(value) && !is_short(value) &&
+		AggCheckCallContext(fcinfo, NULL))
+		return (ApikeySketch *) value;
+	value = PG_DETOAST_DATUM_PACKED(PG_GETARG_DATUM(0));
+	require_good(value);
+	return expand(value);
+}
+
+static struct varlena *
+make_short(const uint8 *bytes, size_t len)
+{
+	struct varlena *value = palloc(VARHDRSZ + len);
+
+	SET_VARSIZE(value, VARHDRSZ + len);
+	memcpy(VARDATA(value), bytes, len);
+	return value;
+}
+
+/*
+ * A result: an aggregate's state stays as it is, to be changed again; others
+ * are shortened if they can be.
+ */
+static Datum
+result_of(FunctionCallInfo fcinfo, ApikeySketch *sketch)
+{
+	uint8		bytes[APIKEY_SPARSE_BYTES_MAX];
+	size_t		len;
+
+	if (AggCheckCallContext(fcinfo, NULL) ||
+		!apikey_sparse_pack(sketch->registers, bytes, &len))
+		PG_RETURN_POINTER(sketch);
+	PG_RETURN_POINTER(make_short(bytes, len));
 }
 
 /*
@@ -176,7 +234,7 @@ apikey_sql_sketch_in(PG_FUNCTION_ARGS)
 
 	if (sketch == NULL)
 		PG_RETURN_NULL();
-	PG_RETURN_POINTER(sketch);
+	return result_of(fcinfo, sketch);
 }
 
 PG_FUNCTION_INFO_V1(apikey_sql_sketch_out);
@@ -231,7 +289,7 @@ apikey_sql_sketch_recv(PG_FUNCTION_ARGS)
 		if (sketch->registers[i] > APIKEY_SKETCH_RANK_MAX)
 			bad_binary("A register is too large.");
 	}
-	PG_RETURN_POINTER(sketch);
+	return result_of(fcinfo, sketch);
 }
 
 PG_FUNCTION_INFO_V1(apikey_sql_sketch_send);
@@ -319,6 +377,35 @@ apikey_sql_sketch_cardinality(PG_FUNCTION_ARGS)
 	PG_RETURN_INT64((int64) rint(estimate));
 }
 
+/*
+ * The union of two short values, outside an aggregate; NULL if that is not
+ * what is asked for, or the result is too long.
+ */
+static struct varlena *
+union_of_short(FunctionCallInfo fcinfo)
+{
+	const struct varlena *a;
+	const struct varlena *b;
+	uint8		bytes[2 * APIKEY_SPARSE_BYTES_MAX];
+	size_t		len;
+	bool		changed;
+
+	if (AggCheckCallContext(fcinfo, NULL) || PG_ARGISNULL(0))
+		return NULL;
+	a = PG_DETOAST_DATUM_PACKED(PG_GETARG_DATUM(0));
+	b = PG_DETOAST_DATUM_PACKED(PG_GETARG_DATUM(1));
+	require_good(a);
+	require_good(b);
+	if (!is_short(a) || !is_short(b))
+		return NULL;
+	len = apikey_sparse_merge(bytes_of(a), VARSIZE_ANY_EXHDR(a),
+							  bytes_of(b), VARSIZE_ANY_EXHDR(b),
+							  bytes, &changed);
+	if (!changed)
+		return (struct varlena *) a;
+	return len > APIKEY_SPARSE_BYTES_MAX ? NULL : make_short(bytes, len);
+}
+
 PG_FUNCTION_INFO_V1(apikey_sql_sketch_union);
 
 /*
@@ -329,10 +416,15 @@ PG_FUNCTION_INFO_V1(apikey_sql_sketch_union);
 Datum
 apikey_sql_sketch_union(PG_FUNCTION_ARGS)
 {
-	ApikeySketch *sketch = sketch_to_change(fcinfo);
-	const ApikeySketch *other = PG_GETARG_SKETCH(1);
+	struct varlena *both = union_of_short(fcinfo);
+	ApikeySketch *sketch;
+	const ApikeySketch *other;
 	bool		changed = false;
 
+	if (both != NULL)
+		PG_RETURN_POINTER(both);
+	sketch = sketch_to_change(fcinfo);
+	other = PG_GETARG_SKETCH(1);
 	for (int i = 0; i < APIKEY_SKETCH_REGISTERS; i++)
 	{
 		if (other->registers[i] <= sketch->registers[i])
@@ -342,9 +434,9 @@ apikey_sql_sketch_union(PG_FUNCTION_ARGS)
 	}
 
 	/* what is stored already need not be compressed again */
-	if (!changed && !PG_ARGISNULL(0))
+	if (!changed && !PG_ARGISNULL(0) && !AggCheckCallContext(fcinfo, NULL))
 		PG_RETURN_DATUM(PG_GETARG_DATUM(0));
-	PG_RETURN_POINTER(sketch);
+	return result_of(fcinfo, sketch);
 }
 
 PG_FUNCTION_INFO_V1(apikey_sql_sketch_add_hashes);
@@ -386,7 +478,7 @@ apikey_sql_sketch_add_hashes(PG_FUNCTION_ARGS)
 		addHyperLogLog(&state, (uint32) byte[i] << 24 |
 					   (uint32) byte[i + 1] << 16 |
 					   (uint32) byte[i + 2] << 8 | byte[i + 3]);
-	PG_RETURN_POINTER(sketch);
+	return result_of(fcinfo, sketch);
 }
 
 /*
@@ -446,5 +538,5 @@ apikey_sql_sketch_add(PG_FUNCTION_ARGS)
 	sketch = sketch_to_change(fcinfo);
 	state = state_of(sketch);
 	addHyperLogLog(&state, hash);
-	PG_RETURN_POINTER(sketch);
+	return result_of(fcinfo, sketch);
 }

@@ -7,13 +7,12 @@
 
 #include "postgres.h"
 
-/* Bits of a hash that choose the register; the rest give its value. */
-#define APIKEY_SKETCH_WIDTH		12
-#define APIKEY_SKETCH_REGISTERS	(1 << APIKEY_SKETCH_WIDTH)
+#include "registers.h"
 
-/* One more than the bits that are left: all of them were zero. */
-#define APIKEY_SKETCH_RANK_MAX	(32 - APIKEY_SKETCH_WIDTH + 1)
-
+/*
+ * With all registers; a value of few addresses has the short form of
+ * registers.h behind its length instead.
+ */
 typedef struct ApikeySketch
 {
 	int32		vl_len_;		/* not to be touched */

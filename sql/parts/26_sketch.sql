@@ -17,8 +17,7 @@ CREATE FUNCTION apikey.sketch_send(apikey.sketch) RETURNS bytea
     LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'apikey_sql_sketch_send';
 COMMENT ON FUNCTION apikey.sketch_send(apikey.sketch) IS 'Writes the binary form';
 
--- Most sketches are of few addresses: thousands of zeros, a few dozen bytes
--- once compressed.
+-- Most sketches are of few addresses: of these, three bytes for each.
 CREATE TYPE apikey.sketch (
     INPUT = apikey.sketch_in,
     OUTPUT = apikey.sketch_out,

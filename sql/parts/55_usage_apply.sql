@@ -63,8 +63,10 @@ COMMENT ON FUNCTION apikey.try_lock_for_usage() IS 'Makes who would remove keys 
 
 -- While keys are being removed: only ended keys are, and those that are locked
 -- may be among them.  An hour is more than a flush takes.
+-- Many keys of even more: through the index all the same, not through the table.
 CREATE FUNCTION apikey.keys_to_count(wanted uuid[]) RETURNS TABLE (key_id uuid, account text)
     LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+    SET enable_seqscan = off SET max_parallel_workers_per_gather = 0
 AS $$
 BEGIN
     IF apikey.try_lock_for_usage() THEN
@@ -84,9 +86,24 @@ END
 $$;
 COMMENT ON FUNCTION apikey.keys_to_count(uuid[]) IS 'Keys that exist, and will when this transaction ends, with their accounts';
 
--- Counts come sorted by key, and rows are written in that order.  They go to
--- their partitions straight, for those have the primary keys (45_usage.sql);
--- to one that was the wrong one a moment later no row can be added.
+CREATE FUNCTION apikey.accounts_to_count(wanted uuid[]) RETURNS text[]
+    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF apikey.try_lock_for_usage() THEN
+        RETURN ARRAY(SELECT (SELECT k.account FROM apikey.key k WHERE k.key_id = u.key_id)
+                     FROM unnest(wanted) WITH ORDINALITY u (key_id, i) ORDER BY u.i);
+    END IF;
+    RETURN ARRAY(SELECT k.account FROM unnest(wanted) WITH ORDINALITY u (key_id, i)
+                 LEFT JOIN apikey.keys_to_count(wanted) k ON k.key_id = u.key_id ORDER BY u.i);
+END
+$$;
+COMMENT ON FUNCTION apikey.accounts_to_count(uuid[]) IS 'The account of each of these keys; NULL for one that is gone, or may be when this transaction ends';
+
+-- Counts come sorted by key, each key and hour once, and rows are written in
+-- that order.  They go to their partitions straight, for those have the primary
+-- keys (45_usage.sql); to one that was the wrong one a moment later no row can
+-- be added.
 CREATE FUNCTION apikey.apply_usage(
     node text,
     key_ids uuid[],
@@ -107,30 +124,24 @@ DECLARE
 BEGIN
     -- Before their partitions, as whoever reads or maintains them does
     LOCK TABLE ONLY apikey.usage_hour, ONLY apikey.usage_day IN ROW EXCLUSIVE MODE;
-    SELECT array_agg(k.account ORDER BY u.i) INTO accounts
-        FROM unnest(key_ids) WITH ORDINALITY u (key_id, i) LEFT JOIN apikey.keys_to_count(key_ids) k ON k.key_id = u.key_id;
+    accounts := apikey.accounts_to_count(key_ids);
 
+    -- As a rule there is one hour, and when it ends there are two
     FOR target IN
-        SELECT 'hour' AS period, 'u.hour' AS of_hour, d AS low, d + interval '1 day' AS high,
-               apikey.usage_partition('usage_hour', to_char(d, '"usage_hour_p"YYYYMMDD')) AS part
-        FROM (SELECT DISTINCT date_trunc('day', h AT TIME ZONE 'UTC') FROM unnest(hours) h) days (d)
-        UNION ALL
-        SELECT 'day', $day$(u.hour AT TIME ZONE 'UTC')::date$day$, m, m + interval '1 month',
-               apikey.usage_partition('usage_day', to_char(m, '"usage_day_p"YYYYMM'))
-        FROM (SELECT DISTINCT date_trunc('month', h AT TIME ZONE 'UTC') FROM unnest(hours) h) months (m)
-        ORDER BY period DESC, low
+        SELECT p.period, h AS hour, p.starts, apikey.usage_partition(p.parent, p.part) AS part
+        FROM (SELECT DISTINCT u.h FROM unnest(hours) u (h)) hours (h),
+             LATERAL (VALUES ('hour', '$10', 'usage_hour', to_char(h AT TIME ZONE 'UTC', '"usage_hour_p"YYYYMMDD')),
+                             ('day', $day$($10 AT TIME ZONE 'UTC')::date$day$, 'usage_day', to_char(h AT TIME ZONE 'UTC', '"usage_day_p"YYYYMM')))
+                 p (period, starts, parent, part)
+        ORDER BY p.period DESC, h
     LOOP
         EXECUTE format($insert$
             INSERT INTO apikey.%1$I AS t (key_id, %2$I, node, account, requests, refused, errors_4xx, errors_5xx, addresses)
-            SELECT s.key_id, s.period, $1, s.account, s.requests, s.refused, s.errors_4xx, s.errors_5xx,
-                   CASE WHEN s.hashes <> '' THEN apikey.sketch_add_hashes(NULL, s.hashes) END
-            FROM (SELECT u.key_id, u.account, %3$s AS period, sum(u.requests)::bigint AS requests,
-                         sum(u.refused)::bigint AS refused, sum(u.errors_4xx)::bigint AS errors_4xx,
-                         sum(u.errors_5xx)::bigint AS errors_5xx, string_agg(u.hashes, '') AS hashes
-                  FROM unnest($2, $3, $4, $5, $6, $7, $8, $9)
-                      u (key_id, account, hour, requests, refused, errors_4xx, errors_5xx, hashes)
-                  WHERE u.account IS NOT NULL AND u.hour >= $10 AND u.hour < $11
-                  GROUP BY 1, 2, 3 ORDER BY 1, 3) s
+            SELECT u.key_id, %3$s, $1, u.account, u.requests, u.refused, u.errors_4xx, u.errors_5xx,
+                   CASE WHEN u.hashes <> '' THEN apikey.sketch_add_hashes(NULL, u.hashes) END
+            FROM unnest($2, $3, $4, $5, $6, $7, $8, $9)
+                u (key_id, account, hour, requests, refused, errors_4xx, errors_5xx, hashes)
+            WHERE u.account IS NOT NULL AND u.hour = $10
             ON CONFLICT (key_id, %2$I, node) DO UPDATE SET
                 requests = t.requests + excluded.requests,
                 refused = t.refused + excluded.refused,
@@ -138,16 +149,17 @@ BEGIN
                 errors_5xx = t.errors_5xx + excluded.errors_5xx,
                 addresses = CASE WHEN excluded.addresses IS NULL THEN t.addresses
                                  ELSE coalesce(apikey.sketch_union(t.addresses, excluded.addresses), excluded.addresses) END
-            $insert$, target.part, target.period, target.of_hour)
-            USING node, key_ids, accounts, hours, requests, refused, errors_4xx, errors_5xx, addresses,
-                  target.low AT TIME ZONE 'UTC', target.high AT TIME ZONE 'UTC';
+            $insert$, target.part, target.period, target.starts)
+            USING node, key_ids, accounts, hours, requests, refused, errors_4xx, errors_5xx, addresses, target.hour;
     END LOOP;
 
+    -- A key that was used in two hours comes twice
     INSERT INTO apikey.key_use AS t (key_id, node, last_used_at)
-        SELECT u.key_id, apply_usage.node, max(u.last_used)
-        FROM unnest(key_ids, accounts, last_used) u (key_id, account, last_used)
-        WHERE u.account IS NOT NULL AND u.last_used IS NOT NULL
-        GROUP BY 1 ORDER BY 1
+        SELECT u.key_id, apply_usage.node, u.last_used
+        FROM (SELECT n.key_id, n.account, n.last_used, lead(n.key_id) OVER () AS next_key
+              FROM unnest(key_ids, accounts, last_used) n (key_id, account, last_used)
+              WHERE n.last_used IS NOT NULL) u
+        WHERE u.account IS NOT NULL AND u.key_id IS DISTINCT FROM u.next_key
         ON CONFLICT ON CONSTRAINT key_use_pkey DO UPDATE SET last_used_at = excluded.last_used_at
             WHERE t.last_used_at < excluded.last_used_at;
 

@@ -10,6 +10,7 @@ use lib "$FindBin::RealBin/../perl";
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
+use Time::HiRes qw(usleep);
 use ApikeyTest;
 
 my $node = new_node('two', '');
@@ -52,11 +53,39 @@ is($second->errors, '', 'dropped in one database');
 is($first->code($key) . ' ' . $copy->code($key), 'valid key_revoked', '... the others go on');
 $copy->quit;
 $second->quit;
+$first->quit;
 $node->safe_psql('postgres', 'DROP DATABASE copy');
 $node->safe_psql('postgres', 'CREATE DATABASE copy');
 is($node->safe_psql('copy', "CREATE EXTENSION apikey CASCADE; SELECT v.code FROM apikey.verify('$key') v"), 'key_invalid',
 	'a database of the same name starts anew');
 
-$first->quit;
+# A database that goes leaves its place among those that are counted for; who
+# comes next must not take it, if its own database has one already.
+$node->append_conf('postgresql.conf', "apikey.flush_interval = '1h'");
+$node->restart;
+$node->safe_psql('postgres', 'CREATE DATABASE gone TEMPLATE copy');
+my ($counted, $id3) = split /\|/, $node->safe_psql('copy', "SELECT key, key_id FROM apikey.issue('acme', 'counted')");
+$node->safe_psql('gone', "SELECT count(*) FROM apikey.issue('acme', 'x') i, apikey.verify(i.key)");
+my $calls = 0;
+my $kept = session($node, 'copy');
+my $verified = sub { $calls += $_[1]; return $_[0]->query("SELECT count(*) FILTER (WHERE v.ok) FROM generate_series(1, $_[1]) g, apikey.verify('$counted', cost => g * 0) v"); };
+is($verified->($kept, 10), '10', 'counting in a database, after another');
+$node->safe_psql('postgres', 'DROP DATABASE gone WITH (FORCE)');
+my @wrong;
+for (1 .. 30)
+{
+	my $new = session($node, 'copy');
+	$verified->($new, 10);
+	$verified->($kept, 1);
+	$new->query('SELECT apikey.flush_usage()');
+	my $seen = $new->query(
+		"SELECT (SELECT CASE WHEN events_buffered BETWEEN 0 AND 10 THEN 'few' ELSE events_buffered::text END FROM apikey.stats) || ' ' || (SELECT sum(requests) FROM apikey.usage_daily WHERE key_id = '$id3')");
+	push @wrong, "$seen of $calls" if $seen ne "few $calls";
+	$new->quit;
+	usleep(100_000);
+}
+is(join(', ', @wrong), '', '... which is dropped: counted once, whoever counts');
+$kept->quit;
+
 $node->stop;
 done_testing();

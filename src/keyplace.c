@@ -1,0 +1,170 @@
+/*
+ * keyplace.c
+ *		Where keys lie in their table: a table in shared memory, by digest.
+ *
+ * It saves the way through the index, and no more than that: what it says is
+ * a hint, so nobody has to keep it right, and nothing is lost with it.
+ *
+ * It is an array of sets, each a cache line.  A place is one number of 64
+ * bits, which is read and written at once: 48 bits of it are the place, 16
+ * tell keys of one set apart, by and large.  There are no locks; a buffer may
+ * be that of another place, and the buffer itself says which page is in it.
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "port/atomics.h"
+#include "port/pg_bitutils.h"
+#include "storage/ipc.h"
+#include "storage/shmem.h"
+
+#include "compat.h"
+#include "keyplace.h"
+#include "settings.h"
+
+#define WAYS			5		/* places of a set */
+#define MARK_SHIFT		48
+#define BLOCK_SHIFT		16
+
+typedef struct PlaceSet
+{
+	pg_atomic_uint64 place[WAYS];	/* 0: none */
+	pg_atomic_uint32 buffer[WAYS];
+	uint32		unused;
+} PlaceSet;
+
+StaticAssertDecl(sizeof(PlaceSet) == 64, "a set is a cache line");
+
+/* NULL unless the library was preloaded, and there are any */
+static PlaceSet *sets = NULL;
+
+/* A power of two; as in shared memory, for the setting is fixed at the start */
+static uint32
+set_count(void)
+{
+	return pg_prevpower2_32(Max(apikey_key_places / WAYS, 1));
+}
+
+static Size
+places_size(void)
+{
+	return apikey_key_places == 0 ? 0 :
+		add_size(mul_size(set_count(), sizeof(PlaceSet)), PG_CACHE_LINE_SIZE);
+}
+
+void
+apikey_keyplaces_request(void)
+{
+	RequestAddinShmemSpace(places_size());
+}
+
+void
+apikey_keyplaces_start(void)
+{
+	bool		found;
+	void	   *start;
+
+	if (apikey_key_places == 0)
+		return;
+	start = ShmemInitStruct("apikey key places", places_size(), &found);
+	sets = (PlaceSet *) CACHELINEALIGN(start);
+	/* memory that nobody has touched yet takes no room, and is zero */
+	if (found)
+		return;
+#ifndef PG_HAVE_8BYTE_SINGLE_COPY_ATOMICITY
+	for (uint32 i = 0; i < set_count(); i++)
+	{
+		for (int j = 0; j < WAYS; j++)
+			pg_atomic_init_u64(&sets[i].place[j], 0);
+	}
+#endif
+}
+
+/*
+ * The set of a digest, and its mark.  Databases made from one another may have
+ * the same keys in other places.
+ */
+static PlaceSet *
+set_of(const unsigned char digest[APIKEY_DIGEST_LEN], uint64 *mark)
+{
+	uint64		part[2];
+
+	/* keyed with the pepper: nobody can choose it */
+	memcpy(part, digest + APIKEY_DIGEST_LEN - sizeof(part), sizeof(part));
+	*mark = part[1] << MARK_SHIFT;
+	return &sets[(part[0] ^ (MyDatabaseId * UINT64CONST(0x9E3779B97F4A7C15))) &
+				 (set_count() - 1)];
+}
+
+void
+apikey_keyplace_prefetch(const unsigned char digest[APIKEY_DIGEST_LEN])
+{
+	uint64		mark;
+
+	if (sets != NULL)
+		apikey_prefetch(set_of(digest, &mark));
+}
+
+/*
+ * The number of the place with this mark; -1: none.
+ */
+static int
+find_mark(PlaceSet *set, uint64 mark)
+{
+	for (int i = 0; i < WAYS; i++)
+	{
+		uint64		place = pg_atomic_read_u64(&set->place[i]);
+
+		if (place != 0 && (place ^ mark) >> MARK_SHIFT == 0)
+			return i;
+	}
+	return -1;
+}
+
+bool
+apikey_keyplace_find(const unsigned char digest[APIKEY_DIGEST_LEN],
+					 ItemPointer tid, Buffer *buffer)
+{
+	uint64		mark;
+	uint64		place;
+	PlaceSet   *set;
+	int			at;
+
+	if (sets == NULL)
+		return false;
+	set = set_of(digest, &mark);
+	at = find_mark(set, mark);
+	if (at < 0)
+		return false;
+	place = pg_atomic_read_u64(&set->place[at]);
+	ItemPointerSet(tid, (BlockNumber) (place >> BLOCK_SHIFT),
+				   (OffsetNumber) place);
+	*buffer = (Buffer) pg_atomic_read_u32(&set->buffer[at]);
+	return true;
+}
+
+void
+apikey_keyplace_note(const unsigned char digest[APIKEY_DIGEST_LEN],
+					 ItemPointer tid, Buffer buffer)
+{
+	uint64		mark;
+	PlaceSet   *set;
+	int			at;
+
+	if (sets == NULL)
+		return;
+	set = set_of(digest, &mark);
+	at = find_mark(set, mark);
+	for (int i = 0; i < WAYS && at < 0; i++)
+	{
+		if (pg_atomic_read_u64(&set->place[i]) == 0)
+			at = i;
+	}
+	if (at < 0)
+		at = digest[0] % WAYS;
+	pg_atomic_write_u32(&set->buffer[at], (uint32) buffer);
+	pg_atomic_write_u64(&set->place[at],
+						mark |
+						(uint64) ItemPointerGetBlockNumber(tid) << BLOCK_SHIFT |
+						ItemPointerGetOffsetNumber(tid));
+}
