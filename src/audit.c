@@ -153,6 +153,6 @@ apikey_audit_issue(const ApikeyKey *key, const char *action)
 	InitFunctionCallInfoData(*no_arguments, NULL, 0, InvalidOid, NULL, NULL);
 	values[AUDIT_CLIENT_ADDR] = inet_client_addr(no_arguments);
 	nulls[AUDIT_CLIENT_ADDR] = no_arguments->isnull;
-	apikey_insert(rel, values, nulls, AUDIT_NCOLUMNS);
+	(void) apikey_insert(rel, values, nulls, AUDIT_NCOLUMNS);
 	table_close(rel, NoLock);
 }

@@ -269,23 +269,30 @@ apikey_buffer_walk_from(Oid database, const uint64 from[APIKEY_RINGS],
 }
 
 /*
- * Give back what lies done at the tail.  Nobody is walking.
+ * Give back what lies done at the tail.  Nobody is walking, and nobody else
+ * moves the tail: only to set it the producers are kept waiting.
  */
 static void
 advance_tail(int number)
 {
 	ApikeyRing *ring = &apikey_shared->ring[number];
+	uint64		tail;
+	uint64		end;
 
 	SpinLockAcquire(&ring->mutex);
-	while (ring->tail < ring->head)
+	tail = ring->tail;
+	end = ring->head;
+	SpinLockRelease(&ring->mutex);
+	while (tail < end)
 	{
-		ApikeyEventHead *head = (ApikeyEventHead *)
-			apikey_ring_unit(number, ring->tail);
+		ApikeyEventHead *head = (ApikeyEventHead *) apikey_ring_unit(number, tail);
 
 		if ((head->flags & APIKEY_EVENT_DONE) == 0)
 			break;
-		ring->tail += head->nunits;
+		tail += head->nunits;
 	}
+	SpinLockAcquire(&ring->mutex);
+	ring->tail = tail;
 	SpinLockRelease(&ring->mutex);
 }
 

@@ -345,9 +345,10 @@ apikey_scan(Relation rel, Oid index, ScanKey keys, int nkeys,
 	UnregisterSnapshot(latest);
 }
 
-void
+ItemPointerData
 apikey_insert(Relation rel, Datum *values, bool *nulls, int count)
 {
+	ItemPointerData place;
 	EState	   *estate = CreateExecutorState();
 	ResultRelInfo *target = makeNode(ResultRelInfo);
 	TupleTableSlot *slot = MakeSingleTupleTableSlot(RelationGetDescr(rel),
@@ -366,6 +367,7 @@ apikey_insert(Relation rel, Datum *values, bool *nulls, int count)
 
 	AfterTriggerBeginQuery();
 	ExecSimpleRelationInsert(target, estate, slot);
+	place = slot->tts_tid;
 	AfterTriggerEndQuery(estate);
 
 	ExecCloseIndices(target);
@@ -374,6 +376,7 @@ apikey_insert(Relation rel, Datum *values, bool *nulls, int count)
 	ExecDropSingleTupleTableSlot(slot);
 	FreeExecutorState(estate);
 	CommandCounterIncrement();
+	return place;
 }
 
 void

@@ -110,9 +110,10 @@ extern void apikey_scan(Relation rel, Oid index, ScanKey keys, int nkeys,
 /*
  * Insert a row of so many values without SQL: defaults are the caller's
  * affair, triggers and indexes are minded, and the next command sees the row.
- * Columns that somebody has added to the table become NULL.
+ * Columns that somebody has added to the table become NULL.  Returns where the
+ * row lies.
  */
-extern void apikey_insert(Relation rel, Datum *values, bool *nulls, int count);
+extern ItemPointerData apikey_insert(Relation rel, Datum *values, bool *nulls, int count);
 
 /*
  * Work as the owner of the module's tables, under a safe search_path, until

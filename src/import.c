@@ -397,7 +397,7 @@ store_use(const Import *import)
 	values[USE_KEY_ID] = import->key.value[KEY_KEY_ID];
 	values[USE_NODE] = CStringGetTextDatum(NODE_IMPORT);
 	values[USE_LAST_USED_AT] = TimestampTzGetDatum(import->last_used_at);
-	apikey_insert(rel, values, nulls, USE_NCOLUMNS);
+	(void) apikey_insert(rel, values, nulls, USE_NCOLUMNS);
 	table_close(rel, NoLock);
 }
 

@@ -366,7 +366,7 @@ store_secret(int32 id, const void *secret, size_t len)
 	memcpy(VARDATA(stored), secret, len);
 	values[SECRET_ID] = Int32GetDatum(id);
 	values[SECRET_SECRET] = PointerGetDatum(stored);
-	apikey_insert(rel, values, nulls, SECRET_NCOLUMNS);
+	(void) apikey_insert(rel, values, nulls, SECRET_NCOLUMNS);
 	table_close(rel, NoLock);
 	apikey_wipe(VARDATA(stored), len);
 	pfree(stored);
@@ -440,7 +440,7 @@ apikey_scheme_ensure(const ApikeyScheme *wanted)
 		CStringGetTextDatum(wanted->after ? "after" : "whole");
 	rel = table_open(apikey_relation(APIKEY_REL_IMPORT_SCHEME),
 					 RowExclusiveLock);
-	apikey_insert(rel, values, nulls, SCHEME_NCOLUMNS);
+	(void) apikey_insert(rel, values, nulls, SCHEME_NCOLUMNS);
 	table_close(rel, NoLock);
 	return id;
 }

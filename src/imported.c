@@ -308,6 +308,6 @@ apikey_imported_store(const pg_uuid_t *key_id, const pg_uuid_t *fingerprint,
 	nulls[IMPORTED_HASH] = hash == NULL;
 	if (hash != NULL)
 		values[IMPORTED_HASH] = CStringGetTextDatum(hash);
-	apikey_insert(rel, values, nulls, IMPORTED_NCOLUMNS);
+	(void) apikey_insert(rel, values, nulls, IMPORTED_NCOLUMNS);
 	table_close(rel, NoLock);
 }

@@ -395,7 +395,7 @@ register_pepper(void)
 	values[PEPPER_IS_CURRENT] = BoolGetDatum(is_first);
 	values[PEPPER_CREATED_AT] = TimestampTzGetDatum(GetCurrentTimestamp());
 	rel = table_open(apikey_relation(APIKEY_REL_PEPPER), RowExclusiveLock);
-	apikey_insert(rel, values + 1, nulls + 1, PEPPER_NCOLUMNS);
+	(void) apikey_insert(rel, values + 1, nulls + 1, PEPPER_NCOLUMNS);
 	table_close(rel, NoLock);
 
 	apikey_wipe(secret, sizeof(secret));

@@ -135,7 +135,7 @@ store_secret(ApikeySecret which)
 	values[SECRET_NAME] = CStringGetTextDatum(names[which]);
 	values[SECRET_SECRET] = PointerGetDatum(stored);
 	rel = table_open(apikey_relation(APIKEY_REL_SECRET), RowExclusiveLock);
-	apikey_insert(rel, values, nulls, lengthof(values));
+	(void) apikey_insert(rel, values, nulls, lengthof(values));
 	table_close(rel, NoLock);
 	apikey_wipe(VARDATA(stored), APIKEY_SHORT_KEY_LEN);
 }

@@ -238,7 +238,7 @@ make_session(NewSession *session, const ApikeyDecision *d)
 						   APIKEY_JWT_MAX),
 				 errhint("Pass the few scopes that the session needs.")));
 	rel = table_open(apikey_relation(APIKEY_REL_SESSION), RowExclusiveLock);
-	apikey_insert(rel, session->row.value + 1, session->row.null + 1,
+	(void) apikey_insert(rel, session->row.value + 1, session->row.null + 1,
 				  APIKEY_SESSION_NCOLUMNS);
 	table_close(rel, NoLock);
 	apikey_leave(&saved);

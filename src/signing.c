@@ -319,7 +319,7 @@ store_signing_key(ApikeySigningAlgorithm algorithm)
 	}
 	rel = table_open(apikey_relation(APIKEY_REL_SIGNING_KEY),
 					 RowExclusiveLock);
-	apikey_insert(rel, values, nulls, SIGNING_NCOLUMNS);
+	(void) apikey_insert(rel, values, nulls, SIGNING_NCOLUMNS);
 	table_close(rel, NoLock);
 	apikey_wipe(secret, sizeof(secret));
 	apikey_wipe(expanded, sizeof(expanded));

@@ -9,6 +9,7 @@ use FindBin;
 use IPC::Open2 qw(open2);
 use Bench::Keys qw(key_file answer has_relation run_command script);
 use Bench::Load qw(rounds median ratio start_load wait_load sql);
+use Bench::Scale;
 use Bench::Report qw(section say_text table aim number times_text);
 
 my $address = '203.0.113.7';
@@ -48,7 +49,7 @@ sub query
 		{
 			push @contestants, {
 				name => "$what $from", sql => "SELECT count(*) FILTER (WHERE $what{$what}) $from{$from}", expected => $block,
-				params => ['text:1'], file => $blocks, setup => [ answer('bench') ],
+				params => ['text:1'], file => $blocks, setup => [ answer('bench', Bench::Through::limits(1)) ],
 				verifies => $what eq 'verify' ? $block : 0, policy => Bench::Through::limits($what eq 'verify' ? 1 : 0) };
 		}
 	}
@@ -211,7 +212,7 @@ sub memory
 	my ($one, $many) = ("(SELECT key FROM bench.hot LIMIT 1)", "(SELECT key FROM bench.shuffled WHERE n < 100000)");
 	my @titles = ('connected', 'one key', "$size->{hot} keys", '100,000 keys', 'and 100,000 calls more');
 	my @ours = stages('SELECT 1', map { $count->($verify, $_) } $one, 'bench.hot', $many, $many);
-	my ($answer) = answer('bench');
+	my ($answer) = answer('bench', Bench::Through::limits(1));
 	my @nothing = stages('SELECT 1', "WITH a AS MATERIALIZED ($answer) SELECT count(*) FROM a", map { $count->($nothing, $_) } 'bench.hot', $many, $many);
 	section('Memory and disk');
 	say_text('Private memory of one connection, in kB, after calls in one query each; beside it a connection that calls the do-nothing function instead.');
@@ -236,6 +237,7 @@ sub memory
 	say_text(sprintf 'Private memory of 1,000 connections that all have seen 100,000 keys (calculated): %s GB, of which %s GB would be there with a function that does nothing.',
 		number(1000 * $ours[3] / 1048576), number(1000 * $nothing[3] / 1048576));
 	Bench::Keys::own($size->{hot} + 1 + 2 * ($size->{keys} < 100_000 ? $size->{keys} : 100_000));
+	Bench::Scale::know(key_bytes => $total / $keys, connection_kb => $ours[3], nothing_kb => $nothing[3]);
 	flushes($size);
 	Bench::Through::counted('bench');
 	return;

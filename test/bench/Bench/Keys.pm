@@ -62,17 +62,19 @@ sub has_relation
 
 sub has_limits { return has_relation('apikey.rate_limit'); }
 
-# answer(DATABASE): set-up that makes the do-nothing function return
-# the row that verify returns now.  It counts one call.
+# answer(DATABASE, POLICY): set-up that makes the do-nothing function return
+# the row that verify returns under this policy.  It counts one call.
 my %answers;
 
 sub answer
 {
-	my ($db) = @_;
+	my ($db, $policy) = @_;
 	$db ||= 'bench';
-	return $answers{$db} ||= do {
+	$policy ||= '';
+	return $answers{"$db $policy"} ||= do {
 		open my $fh, '<', key_file($db, 'keys') or die $!;
 		my ($key) = split /\t/, <$fh>;
+		Bench::Load::set_policy($policy, $db) if $policy;
 		my $row = sql("SELECT quote_literal(v::text) FROM apikey.verify('$key', 'calls:read', '203.0.113.7') v", $db);
 		own(1, $db);
 		"SELECT bench.answer_with($row\::apikey.verdict)";

@@ -97,16 +97,22 @@ sub answered
 	return delete($answered{ ($server || 'main') . ' ' . ($db || $config{db}) }) || 0;
 }
 
+# set_policy(STATEMENT, DATABASE, [SERVER]): unless it is in force.
+sub set_policy
+{
+	my ($statement, $db, $server) = @_;
+	$server ||= 'main';
+	return if ($policy{"$server $db"} || '') eq $statement;
+	sql($statement, $db, $server);
+	$policy{"$server $db"} = $statement;
+	return;
+}
+
 sub measure
 {
 	my ($c, $how) = @_;
 	my ($server, $db) = place($c);
-	# Policy that the contestant wants, unless it is in force.
-	if (defined $c->{policy} && ($policy{"$server $db"} || '') ne $c->{policy})
-	{
-		sql($c->{policy}, $db, $server);
-		$policy{"$server $db"} = $c->{policy};
-	}
+	set_policy($c->{policy}, $db, $server) if defined $c->{policy};
 	# What another one left to be written is not this one's.
 	sql('SELECT apikey.flush_usage()', delete $config{unwritten}) if $config{unwritten};
 	$config{unwritten} = $db if $c->{verifies} && $server eq 'main';

@@ -47,10 +47,10 @@ sub from_node
 	my %samples;
 	local $ENV{BENCH_REDIS} = $socket || '';
 	local $ENV{BENCH_SERVERS} = join ' ', Bench::Load::postmaster('main'), $redis || ();
-	local $ENV{BENCH_ANSWER} = answer('bench');
+	local $ENV{BENCH_ANSWER} = answer('bench', Bench::Through::limits(1));
 	sql("CREATE DATABASE $_") for qw(better_auth better_auth_async better_auth_redis);
-	sql(Bench::Through::limits(1) || 'SELECT 1');
-	my $node = open my $out, '-|', 'node', "$peers/peers.mjs", key_file('bench', 'keys'), $size->{hot}, $size->{seconds}, $size->{rounds} or die "node: $!\n";
+	Bench::Load::set_policy(Bench::Through::limits(1) || 'SELECT 1', 'bench');
+	my $node = open my $out, '-|', 'node', "$peers/peers.mjs", key_file('bench', 'keys'), $size->{hot}, 2.5 * $size->{seconds}, $size->{rounds} or die "node: $!\n";
 	child($node);
 	my $said = 0;
 	while (my $line = <$out>)
@@ -113,7 +113,7 @@ sub node_table
 sub pipeline
 {
 	my ($size) = @_;
-	my @contestants = (Bench::Through::select_1(), Bench::Through::nothing('bench'), Bench::Through::ours('bench', 1));
+	my @contestants = (Bench::Through::select_1(), Bench::Through::nothing('bench', 1), Bench::Through::ours('bench', 1));
 	my $s = rounds('libpq pipeline', $size->{rounds}, \@contestants, clients => 1, first => $size->{hot}, in_flight => 16, file => key_file('bench', 'keys'));
 	say_text('### libpq, pipeline mode, one connection, 16 in flight');
 	table([ 'contestant', 'calls/s', '× SELECT 1', '× limit' ],

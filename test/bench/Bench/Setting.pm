@@ -38,7 +38,7 @@ sub describe
 	my ($size, $took) = @_;
 	my %setting = map { split /\t/ } split /\n/, sql(q{SELECT name, current_setting(name) FROM pg_settings WHERE name IN
 		('server_version', 'fsync', 'synchronous_commit', 'full_page_writes', 'shared_buffers', 'autovacuum', 'jit',
-		 'apikey.flush_interval', 'apikey.usage_buffer_size', 'apikey.cache_size', 'apikey.limit_slots')});
+		 'apikey.flush_interval', 'apikey.usage_buffer_size', 'apikey.cache_size', 'apikey.limit_slots', 'apikey.key_places')});
 	my $version = (split ' ', $setting{server_version})[0];
 	my $others = $size->{others_before};
 	return join "\n",
