@@ -190,7 +190,8 @@ gather(Gauges *gauges, ApikeyDecision *d)
 		memcpy(memo->limit, gauges->limits,
 			   gauges->nlimits * sizeof(*gauges->limits));
 		memo->count = gauges->nlimits;
-		memo->number = apikey_limits_number() == number ? number : 0;
+		/* what was read meanwhile must not be read anew: it is in use */
+		memo->number = apikey_limits_number_holds(number) ? number : 0;
 	}
 	add_quota(gauges, &account);
 	credit = apikey_credit_of_key(lineage);

@@ -457,6 +457,8 @@ decide_before_key(ApikeyDecision *d, ApikeyTrace *trace)
 
 	if (may_be_key)
 		kept = apikey_keycache_find(text->data, text->len);
+	if (kept != NULL)
+		apikey_keycache_prefetch(kept);
 	well_formed = may_be_key && is_well_formed(d, kept);
 	any_text = may_be_key && apikey_imports_exist();
 	found = well_formed || any_text ? find_key(d, kept, any_text) :

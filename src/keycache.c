@@ -20,7 +20,9 @@
 #include "port/pg_bitutils.h"
 #include "utils/memutils.h"
 
+#include "compat.h"
 #include "keycache.h"
+#include "meter.h"
 #include "scopes.h"
 #include "settings.h"
 
@@ -36,6 +38,8 @@
  */
 #define OFFER_SETS			1024
 #define OFFER_WAYS			4
+
+#define CACHE_LINE			64	/* as a rule */
 
 /* What is needed of every key that is found comes first */
 struct ApikeyCachedKey
@@ -160,6 +164,21 @@ apikey_keycache_find(const char *text, size_t len)
 		}
 	}
 	return NULL;
+}
+
+void
+apikey_keycache_prefetch(const ApikeyCachedKey *cached)
+{
+	const ApikeyKeyMemo *memo = &cached->memo;
+
+	for (Size at = 0; at < sizeof(*cached); at += CACHE_LINE)
+		apikey_prefetch((const char *) cached + at);
+	for (Size at = 0; memo->verdict.row != NULL && at < memo->verdict.len; at += CACHE_LINE)
+		apikey_prefetch((const char *) memo->verdict.row + at);
+	apikey_prefetch(DatumGetPointer(cached->key.value[KEY_KEY_ID]));
+	apikey_prefetch(cached->key.nets);
+	for (int i = 0; memo->limits.number != 0 && i < memo->limits.count; i++)
+		apikey_meter_prefetch(memo->limits.hash[i]);
 }
 
 const ApikeyKey *

@@ -70,6 +70,12 @@ typedef struct ApikeyKeyMemo
  */
 extern ApikeyCachedKey *apikey_keycache_find(const char *text, size_t len);
 
+/*
+ * Let the processor fetch what a call will look at if it passes: where many
+ * sessions take turns, little of it is near.
+ */
+extern void apikey_keycache_prefetch(const ApikeyCachedKey *cached);
+
 /* Look at it.  Good until the next call that adds or removes one. */
 extern const ApikeyKey *apikey_keycache_key(const ApikeyCachedKey *cached);
 

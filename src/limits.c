@@ -137,6 +137,13 @@ apikey_limits_number(void)
 		limit_rows.fillings : 0;
 }
 
+bool
+apikey_limits_number_holds(uint64 number)
+{
+	return limit_rows.filled_under == apikey_limit_generation() &&
+		limit_rows.fillings == number;
+}
+
 /*
  * Add a limit, unless a stronger one has its name.
  */

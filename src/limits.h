@@ -52,9 +52,10 @@ extern int64 apikey_credit_granted(const ApikeyCredit *credit, int64 period);
 /*
  * Make sure that what is kept of limits is current.  Limits of a key that were
  * found under one number may be kept as long as this says the same; 0: no
- * longer than the call.
+ * longer than the call.  The second asks, and makes sure of nothing.
  */
 extern uint64 apikey_limits_number(void);
+extern bool apikey_limits_number_holds(uint64 number);
 
 /*
  * The limits that bind a key, of each name the strongest, in the order of

@@ -15,6 +15,7 @@
 #include "access/xlog.h"
 #include "miscadmin.h"
 #include "port/pg_bitutils.h"
+#include "storage/s_lock.h"
 
 #include "catalog.h"
 #include "crypto.h"
@@ -26,6 +27,9 @@
  * flush where there are any, else now and then, for there may be some.
  */
 #define REFRESH_TICKS	(600 * APIKEY_TICKS_PER_SEC)
+
+/* How often to try for a lock before going to sleep for it */
+#define LOCK_TRIES		30
 
 /* A counter must be loaded within this time, or another backend does it */
 #define LOAD_TICKS		(5 * APIKEY_TICKS_PER_SEC)
@@ -181,12 +185,27 @@ hash_all(ApikeyMeter *meters, int count)
 	return partitions;
 }
 
+/*
+ * Whoever has the lock needs it for less than a microsecond, and going to
+ * sleep takes many: try a few times first.
+ */
+static void
+lock_partition(LWLock *lock)
+{
+	for (int i = 0; i < LOCK_TRIES; i++)
+	{
+		if (LWLockConditionalAcquire(lock, LW_EXCLUSIVE))
+			return;
+		SPIN_DELAY();
+	}
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+}
+
 static void
 lock_all(uint64 partitions)
 {
 	for (; partitions != 0; partitions &= partitions - 1)
-		LWLockAcquire(apikey_meters->partition[pg_rightmost_one_pos64(partitions)].lock,
-					  LW_EXCLUSIVE);
+		lock_partition(apikey_meters->partition[pg_rightmost_one_pos64(partitions)].lock);
 }
 
 static void
@@ -252,7 +271,7 @@ apikey_meters_spend(ApikeyMeter *meters, int count, int *which)
 	bool		refused = false;
 
 	for (int i = 0; i < count; i++)
-		apikey_meter_prefetch_chain(meters[i].hash);
+		apikey_meter_prefetch(meters[i].hash);
 	lock_all(partitions);
 	for (int i = 0; i < count; i++)
 		apikey_meter_prefetch_slot(meters[i].hash);

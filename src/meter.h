@@ -72,6 +72,12 @@ typedef enum ApikeySpend
 /* What a meter's key is found by; never 0, the same until the server stops. */
 extern uint64 apikey_meter_hash(const ApikeyMeterKey *key);
 
+/*
+ * Let the processor fetch where a meter of this hash is looked for, some time
+ * before apikey_meters_spend().
+ */
+extern void apikey_meter_prefetch(uint64 hash);
+
 /* In shmem.c's hooks */
 extern Size apikey_meters_size(void);
 extern void apikey_meters_request(void);

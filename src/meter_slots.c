@@ -162,7 +162,7 @@ apikey_meter_partition(uint64 hash)
 }
 
 void
-apikey_meter_prefetch_chain(uint64 hash)
+apikey_meter_prefetch(uint64 hash)
 {
 	apikey_prefetch(chain_of(apikey_meter_partition(hash), hash));
 }

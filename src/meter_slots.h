@@ -91,10 +91,9 @@ extern ApikeyMeterSlot *apikey_meter_find(ApikeyMeterPartition *partition,
 										  uint64 hash);
 
 /*
- * Let the processor fetch what finding a slot will look at: first without the
- * partition's lock, then, a little later, with it.
+ * Let the processor fetch the slots at which apikey_meter_find() will look;
+ * under the partition's lock, a little after apikey_meter_prefetch().
  */
-extern void apikey_meter_prefetch_chain(uint64 hash);
 extern void apikey_meter_prefetch_slot(uint64 hash);
 
 /* A slot for a meter that has none; NULL if there is no room. */

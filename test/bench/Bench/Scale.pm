@@ -124,9 +124,9 @@ sub scale
 sub size_table
 {
 	my $gb = sub { number($_[0] / 1073741824) };
-	say_text('Room, from bytes measured above: disk with one audit row a key; shared memory for two places and one limit in use a key (152 bytes).');
+	say_text('Room, from bytes measured above: disk with one audit row a key; shared memory for two places and one limit in use a key (148 bytes).');
 	table([ 'keys', 'disk, GB', 'places, GB', 'one limit each, GB' ],
-		map { [ number($_), $gb->($_ * $known{key_bytes}), $gb->($_ * 2 * $set_bytes / $ways), $gb->($_ * 156) ] } 1e6, 1e7, 1e8);
+		map { [ number($_), $gb->($_ * $known{key_bytes}), $gb->($_ * 2 * $set_bytes / $ways), $gb->($_ * 148) ] } 1e6, 1e7, 1e8);
 	say_text(sprintf '1,000 connections that have all seen more keys than their cache holds: %s GB of private memory, %s GB of it ours.',
 		number(1000 * $known{connection_kb} / 1048576), number(1000 * ($known{connection_kb} - $known{nothing_kb}) / 1048576));
 	return;
