@@ -265,6 +265,19 @@ apikey_type_desc(ApikeyType which)
 	return entry->tupDesc;
 }
 
+uint64
+apikey_type_desc_number(ApikeyType which)
+{
+	/* entries of the cache stay where they are; a stale one has no descriptor */
+	static TypeCacheEntry *entries[APIKEY_NTYPES];
+	Oid			type = apikey_type(which);
+
+	if (entries[which] == NULL || entries[which]->type_id != type ||
+		entries[which]->tupDesc == NULL)
+		entries[which] = lookup_type_cache(type, TYPECACHE_TUPDESC);
+	return entries[which]->tupDesc_identifier;
+}
+
 bool
 apikey_relation_is_coherent(Relation rel)
 {

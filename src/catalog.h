@@ -69,8 +69,12 @@ extern void apikey_catalog_init(void);
 extern Oid	apikey_relation(ApikeyRelation which);
 extern Oid	apikey_type(ApikeyType which);
 
-/* Descriptor of a composite type, good for the current call. */
+/*
+ * Descriptor of a composite type, good for the current call; and a number that
+ * is another one as soon as the descriptor is.
+ */
 extern TupleDesc apikey_type_desc(ApikeyType which);
+extern uint64 apikey_type_desc_number(ApikeyType which);
 
 /*
  * Grow when a policy table (kind, scope, account_policy), the pepper table,

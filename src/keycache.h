@@ -33,12 +33,13 @@ typedef struct ApikeyVerdictMemo
 {
 	void	   *row;			/* NULL: none */
 	Size		len;
+	uint64		desc;			/* number of the descriptor it was formed under */
 	uint64		limit;			/* serial of the limit in it; 0: none */
 	int32		limit_max;
 	bool		has_credits;
-	uint16		remaining_at;	/* where these columns lie in it, if they do */
-	uint16		reset_at;
-	uint16		credits_at;
+	uint32		remaining_at;	/* where these columns lie in it; 0: NULL */
+	uint32		reset_at;
+	uint32		credits_at;
 } ApikeyVerdictMemo;
 
 /*

@@ -159,28 +159,146 @@ apikey_verdict_values(const ApikeyDecision *d, Datum *values, bool *nulls)
 }
 
 /*
- * Where a column's value lies in a row; 0 if it is NULL.
+ * How the columns of apikey.verdict are stored, as 70_verify.sql creates it.
+ * The type's own descriptor says the same at several cache lines a column.
  */
-static uint16
-place_of(HeapTuple row, TupleDesc desc, ApikeyVerdictColumn column)
+static const struct
 {
-	Size		at = row->t_data->t_hoff;
+	int16		len;			/* -1: varlena */
+	bool		byval;
+	char		align;
+}			storage[VERDICT_NCOLUMNS] =
+{
+	[VERDICT_OK] = {1, true, TYPALIGN_CHAR},
+	[VERDICT_CODE] = {-1, false, TYPALIGN_INT},
+	[VERDICT_STATUS] = {4, true, TYPALIGN_INT},
+	[VERDICT_MESSAGE] = {-1, false, TYPALIGN_INT},
+	[VERDICT_KEY_ID] = {UUID_LEN, false, TYPALIGN_CHAR},
+	[VERDICT_ACCOUNT] = {-1, false, TYPALIGN_INT},
+	[VERDICT_KIND] = {-1, false, TYPALIGN_INT},
+	[VERDICT_NAME] = {-1, false, TYPALIGN_INT},
+	[VERDICT_DB_ROLE] = {-1, false, TYPALIGN_INT},
+	[VERDICT_SCOPES] = {-1, false, TYPALIGN_INT},
+	[VERDICT_MISSING_SCOPES] = {-1, false, TYPALIGN_INT},
+	[VERDICT_METADATA] = {-1, false, TYPALIGN_INT},
+	[VERDICT_EXPIRES_AT] = {8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE},
+	[VERDICT_LIMIT_NAME] = {-1, false, TYPALIGN_INT},
+	[VERDICT_LIMIT_MAX] = {4, true, TYPALIGN_INT},
+	[VERDICT_LIMIT_PER] = {4, true, TYPALIGN_INT},
+	[VERDICT_LIMIT_REMAINING] = {4, true, TYPALIGN_INT},
+	[VERDICT_LIMIT_RESET] = {4, true, TYPALIGN_INT},
+	[VERDICT_RETRY_AFTER] = {4, true, TYPALIGN_INT},
+	[VERDICT_CREDITS_REMAINING] = {8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE},
+	[VERDICT_SESSION_ID] = {UUID_LEN, false, TYPALIGN_CHAR},
+};
 
-	if (heap_attisnull(row, column + 1, desc))
-		return 0;
-	for (int i = 0; i <= column; i++)
+/* A row, and where in it the columns lie; 0: NULL */
+typedef struct Row
+{
+	HeapTupleHeader data;
+	Size		len;
+	uint32		at[VERDICT_NCOLUMNS];
+} Row;
+
+#define ROW_HEADER	MAXALIGN(SizeofHeapTupleHeader + BITMAPLEN(VERDICT_NCOLUMNS))
+
+/*
+ * The header of a row, all columns NULL, as the server makes it; NULL if the
+ * type has other columns than ours.
+ */
+static const char *
+row_header(void)
+{
+	static char header[ROW_HEADER];
+	static uint64 made_for = 0;
+	static bool fits;
+	uint64		number = apikey_type_desc_number(APIKEY_TYPE_VERDICT);
+
+	if (made_for != number)
 	{
-		Form_pg_attribute att = TupleDescAttr(desc, i);
+		TupleDesc	desc = apikey_type_desc(APIKEY_TYPE_VERDICT);
+		Datum		values[VERDICT_NCOLUMNS] = {0};
+		bool		nulls[VERDICT_NCOLUMNS];
 
-		if (heap_attisnull(row, i + 1, desc))
-			continue;
-		at = att_align_pointer(at, att->attalign, att->attlen,
-							   (char *) row->t_data + at);
-		if (i < column)
-			at = att_addlength_pointer(at, att->attlen,
-									   (char *) row->t_data + at);
+		memset(nulls, true, sizeof(nulls));
+		fits = desc->natts == VERDICT_NCOLUMNS;
+		if (fits)
+			memcpy(header, heap_form_tuple(desc, values, nulls)->t_data,
+				   ROW_HEADER);
+		made_for = number;
 	}
-	return at <= PG_UINT16_MAX ? at : 0;
+	return fits ? header : NULL;
+}
+
+/*
+ * A row of a type to which somebody has added columns: they are NULL.
+ */
+static void
+form_wider_row(const Datum *values, const bool *nulls, Row *row)
+{
+	TupleDesc	desc = apikey_type_desc(APIKEY_TYPE_VERDICT);
+	Datum	   *wider = palloc0(desc->natts * sizeof(Datum));
+	bool	   *wider_nulls = palloc(desc->natts * sizeof(bool));
+	int			count = Min(desc->natts, VERDICT_NCOLUMNS);
+	HeapTuple	tuple;
+
+	memset(wider_nulls, true, desc->natts * sizeof(bool));
+	memcpy(wider, values, count * sizeof(Datum));
+	memcpy(wider_nulls, nulls, count * sizeof(bool));
+	tuple = heap_form_tuple(desc, wider, wider_nulls);
+	row->data = tuple->t_data;
+	row->len = 0;
+}
+
+/*
+ * What heap_form_tuple() makes of these columns, none of which is toasted; but
+ * a text keeps the header that it has.  A length of 0: not to be remembered.
+ */
+static void
+form_row(const Datum *values, const bool *nulls, Row *row)
+{
+	const char *header = row_header();
+	Size		room = ROW_HEADER;
+	Size		end = ROW_HEADER;
+	char	   *data;
+
+	if (header == NULL)
+	{
+		form_wider_row(values, nulls, row);
+		return;
+	}
+
+	for (int i = 0; i < VERDICT_NCOLUMNS; i++)
+	{
+		if (!nulls[i])
+			room += MAXIMUM_ALIGNOF + (storage[i].len > 0 ? storage[i].len :
+									   VARSIZE_ANY(DatumGetPointer(values[i])));
+	}
+	data = palloc0(room);
+	memcpy(data, header, ROW_HEADER);
+	row->data = (HeapTupleHeader) data;
+	row->data->t_infomask |= HEAP_HASVARWIDTH;
+	for (int i = 0; i < VERDICT_NCOLUMNS; i++)
+	{
+		Size		len;
+
+		row->at[i] = 0;
+		if (nulls[i])
+			continue;
+		row->data->t_bits[i >> 3] |= 1 << (i & 7);
+		len = storage[i].len > 0 ? storage[i].len :
+			VARSIZE_ANY(DatumGetPointer(values[i]));
+		if (storage[i].len > 0 || !VARATT_IS_SHORT(DatumGetPointer(values[i])))
+			end = att_align_nominal(end, storage[i].align);
+		row->at[i] = end;
+		if (storage[i].byval)
+			store_att_byval(data + end, values[i], storage[i].len);
+		else
+			memcpy(data + end, DatumGetPointer(values[i]), len);
+		end += len;
+	}
+	row->len = end;
+	HeapTupleHeaderSetDatumLength(row->data, end);
 }
 
 /*
@@ -191,25 +309,23 @@ form_and_note(const ApikeyDecision *d)
 {
 	const ApikeyAdmission *admission = &d->admission;
 	ApikeyVerdictMemo *memo = &d->memo->verdict;
-	TupleDesc	desc = apikey_type_desc(APIKEY_TYPE_VERDICT);
 	Datum		values[VERDICT_NCOLUMNS];
 	bool		nulls[VERDICT_NCOLUMNS];
-	HeapTuple	row;
+	Row			row;
 
 	apikey_verdict_values(d, values, nulls);
-	row = heap_form_tuple(desc, values, nulls);
+	form_row(values, nulls, &row);
+	if (row.len == 0)
+		return HeapTupleHeaderGetDatum(row.data);
+	memo->desc = apikey_type_desc_number(APIKEY_TYPE_VERDICT);
 	memo->limit = admission->has_limit ? admission->limit : 0;
 	memo->limit_max = admission->limit_max;
 	memo->has_credits = admission->has_credits;
-	memo->remaining_at = place_of(row, desc, VERDICT_LIMIT_REMAINING);
-	memo->reset_at = place_of(row, desc, VERDICT_LIMIT_RESET);
-	memo->credits_at = place_of(row, desc, VERDICT_CREDITS_REMAINING);
-	/* a row that is too long for its places is formed each time */
-	if ((memo->remaining_at != 0) == admission->has_limit &&
-		(memo->reset_at != 0) == admission->has_limit &&
-		(memo->credits_at != 0) == admission->has_credits)
-		apikey_keycache_note_row(d->key->kept, row->t_data, row->t_len);
-	return HeapTupleGetDatum(row);
+	memo->remaining_at = row.at[VERDICT_LIMIT_REMAINING];
+	memo->reset_at = row.at[VERDICT_LIMIT_RESET];
+	memo->credits_at = row.at[VERDICT_CREDITS_REMAINING];
+	apikey_keycache_note_row(d->key->kept, row.data, row.len);
+	return HeapTupleHeaderGetDatum(row.data);
 }
 
 /*
@@ -223,7 +339,9 @@ verdict_of_kept(const ApikeyDecision *d)
 	const ApikeyVerdictMemo *memo = &d->memo->verdict;
 	char	   *row;
 
-	if (memo->row == NULL || memo->has_credits != admission->has_credits ||
+	if (memo->row == NULL ||
+		memo->desc != apikey_type_desc_number(APIKEY_TYPE_VERDICT) ||
+		memo->has_credits != admission->has_credits ||
 		(memo->remaining_at != 0) != admission->has_limit ||
 		(admission->has_limit && (memo->limit != admission->limit ||
 								  memo->limit_max != admission->limit_max)))
@@ -247,6 +365,7 @@ apikey_verdict_datum(const ApikeyDecision *d)
 {
 	Datum		values[VERDICT_NCOLUMNS];
 	bool		nulls[VERDICT_NCOLUMNS];
+	Row			row;
 
 	/* not for keys that are used once */
 	if (d->code == APIKEY_VALID && d->memo != NULL)
@@ -256,8 +375,8 @@ apikey_verdict_datum(const ApikeyDecision *d)
 		d->memo->used = true;
 	}
 	apikey_verdict_values(d, values, nulls);
-	return HeapTupleGetDatum(heap_form_tuple(apikey_type_desc(APIKEY_TYPE_VERDICT),
-											 values, nulls));
+	form_row(values, nulls, &row);
+	return HeapTupleHeaderGetDatum(row.data);
 }
 
 void
