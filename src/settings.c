@@ -270,6 +270,35 @@ static const struct config_enum_entry session_algorithms[] = {
 	{NULL, 0, false}
 };
 
+/*
+ * How much shared memory there is, which is laid out when the server starts.
+ */
+static void
+define_memory_settings(void)
+{
+	DefineCustomIntVariable("apikey.key_places",
+							"Keys of which it is remembered where in the table they lie; 0: of none.",
+							"Shared memory for them, some 13 bytes each; it saves the way through the index.",
+							&apikey_key_places,
+							2 * 1024 * 1024, 0, 1024 * 1024 * 1024,
+							PGC_POSTMASTER, 0,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("apikey.limit_slots",
+							"Limits, quotas and balances that can be in use at the same time.",
+							"Shared memory for them; when it is full, keys share what is left and may be refused early.",
+							&apikey_limit_slots,
+							100000, 64, 10 * 1000 * 1000,
+							PGC_POSTMASTER, 0,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("apikey.usage_buffer_size",
+							"Shared memory for usage that is counted but not yet written.",
+							NULL,
+							&apikey_usage_buffer_size,
+							8 * 1024, 64, 1024 * 1024,
+							PGC_POSTMASTER, GUC_UNIT_KB,
+							NULL, NULL, NULL);
+}
+
 void
 apikey_settings_init(void)
 {
@@ -290,22 +319,6 @@ apikey_settings_init(void)
 							&apikey_flush_interval, 1000, 10, 60 * 60 * 1000,
 							PGC_SIGHUP, GUC_UNIT_MS,
 							NULL, NULL, NULL);
-	if (process_shared_preload_libraries_in_progress)
-		DefineCustomIntVariable("apikey.key_places",
-								"Keys of which it is remembered where in the table they lie; 0: of none.",
-								"Shared memory for them, some 13 bytes each; it saves the way through the index.",
-								&apikey_key_places,
-								2 * 1024 * 1024, 0, 1024 * 1024 * 1024,
-								PGC_POSTMASTER, 0,
-								NULL, NULL, NULL);
-	if (process_shared_preload_libraries_in_progress)
-		DefineCustomIntVariable("apikey.limit_slots",
-								"Limits, quotas and balances that can be in use at the same time.",
-								"Shared memory for them; when it is full, keys share what is left and may be refused early.",
-								&apikey_limit_slots,
-								100000, 64, 10 * 1000 * 1000,
-								PGC_POSTMASTER, 0,
-								NULL, NULL, NULL);
 	DefineCustomRealVariable("apikey.node_share",
 							 "Share of every rate limit's maximum that this server lets pass.",
 							 "With several servers the shares should add up to 1.",
@@ -345,14 +358,6 @@ apikey_settings_init(void)
 							&apikey_session_max_ttl, SECS_PER_DAY,
 							1, 10 * 366 * SECS_PER_DAY, PGC_SIGHUP, GUC_UNIT_S,
 							NULL, NULL, NULL);
-	if (process_shared_preload_libraries_in_progress)
-		DefineCustomIntVariable("apikey.usage_buffer_size",
-								"Shared memory for usage that is counted but not yet written.",
-								NULL,
-								&apikey_usage_buffer_size,
-								8 * 1024, 64, 1024 * 1024,
-								PGC_POSTMASTER, GUC_UNIT_KB,
-								NULL, NULL, NULL);
 	DefineCustomIntVariable("apikey.usage_daily_retention",
 							"How long usage per day is kept; 0 keeps it for good.",
 							NULL,
@@ -365,6 +370,8 @@ apikey_settings_init(void)
 							&apikey_usage_hourly_retention, 90 * MINUTES_A_DAY,
 							0, INT_MAX, PGC_SIGHUP, GUC_UNIT_MIN,
 							NULL, NULL, NULL);
+	if (process_shared_preload_libraries_in_progress)
+		define_memory_settings();
 	define_http_settings();
 	DefineCustomIntVariable("apikey.audit_retention",
 							"How long rows of the audit log are kept; 0 keeps them for good.",
