@@ -160,10 +160,11 @@ SELECT v.code FROM apikey.issue('cache', 'last') i, apikey.verify(i.key) v;
 
 -- A column that a later version has added to the verdict, in sessions that have rows without it
 SELECT pg_temp.verdict('one') ~ '^valid one ' AS valid, pg_temp.verdict('one') ~ '^valid one ' AS remembered;
+BEGIN;
 ALTER TYPE apikey.verdict ADD ATTRIBUTE later text;
 SELECT v.code, v.name, v.session_id, v.later FROM mine m, generate_series(1, 3), apikey.verify(m.key) v WHERE m.name = 'one';
 SELECT v.code, v.name, v.later FROM apikey.verify('none') v;
-ALTER TYPE apikey.verdict DROP ATTRIBUTE later;
+ROLLBACK;
 SELECT v.code, v.name FROM mine m, generate_series(1, 3), apikey.verify(m.key) v WHERE m.name = 'one';
 
 DELETE FROM apikey.key WHERE account = 'cache';
