@@ -300,15 +300,16 @@ check_scope_enabled(ApikeyDecision *d, StringInfo detail)
 {
 	Holder		holder = {&d->grants, d->policy};
 
-	/* without a trace we are here because the check before has passed */
-	if (detail == NULL && !apikey_policy_all_scopes_are_on(d->policy) &&
-		!check_query(d, detail, holds_enabled_scope))
-		return false;
 	if (detail != NULL)
 		return (d->request->has_required &&
 				!apikey_query_eval(&d->request->required, holds_scope,
 								   &holder)) ||
 			check_query(d, detail, holds_enabled_scope);
+
+	/* without a trace we are here because the check before has passed */
+	if (!apikey_policy_all_scopes_are_on(d->policy) &&
+		!check_query(d, NULL, holds_enabled_scope))
+		return false;
 	if (d->memo != NULL)
 		d->memo->query = d->request->query;
 	return true;

@@ -207,16 +207,16 @@ apikey_key_deform(HeapTuple tuple, TupleDesc desc, ApikeyKey *key)
 }
 
 /*
- * Elements of a list, of those that are not null.
+ * Texts of a list, those that are not null.
  */
 static int
-elements_of(Datum array, Oid type, Datum **elements)
+texts_of(Datum array, Datum **elements)
 {
 	bool	   *nulls;
 	int			count;
 	int			kept = 0;
 
-	deconstruct_array(DatumGetArrayTypeP(array), type, -1, false,
+	deconstruct_array(DatumGetArrayTypeP(array), TEXTOID, -1, false,
 					  TYPALIGN_INT, elements, &nulls, &count);
 	for (int i = 0; i < count; i++)
 	{
@@ -260,8 +260,7 @@ static void
 decode_origins(ApikeyKey *key)
 {
 	Datum	   *elements;
-	int			count = elements_of(key->value[KEY_ALLOWED_ORIGINS], TEXTOID,
-									&elements);
+	int			count = texts_of(key->value[KEY_ALLOWED_ORIGINS], &elements);
 	ApikeyOrigin *origins = palloc(Max(count, 1) * sizeof(ApikeyOrigin));
 
 	key->norigins = 0;
