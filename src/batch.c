@@ -157,39 +157,10 @@ compare_failures(const void *a, const void *b)
 	return (x->number < y->number) - (x->number > y->number);
 }
 
-static int
-compare_hashes(const void *a, const void *b)
+void
+apikey_usage_sort(Usage **rows, int count)
 {
-	uint32		x = *(const uint32 *) a;
-	uint32		y = *(const uint32 *) b;
-
-	return (x > y) - (x < y);
-}
-
-bytea *
-apikey_usage_hashes(Usage *usage)
-{
-	bytea	   *value;
-	int			count = 0;
-	unsigned char *p;
-
-	qsort(usage->hashes, usage->nhashes, sizeof(uint32), compare_hashes);
-	for (int i = 0; i < usage->nhashes; i++)
-	{
-		if (i == 0 || usage->hashes[i] != usage->hashes[i - 1])
-			usage->hashes[count++] = usage->hashes[i];
-	}
-	value = palloc(VARHDRSZ + count * sizeof(uint32));
-	SET_VARSIZE(value, VARHDRSZ + count * sizeof(uint32));
-	p = (unsigned char *) VARDATA(value);
-	for (int i = 0; i < count; i++)
-	{
-		*p++ = usage->hashes[i] >> 24;
-		*p++ = usage->hashes[i] >> 16;
-		*p++ = usage->hashes[i] >> 8;
-		*p++ = usage->hashes[i];
-	}
-	return value;
+	qsort(rows, count, sizeof(Usage *), compare_usage);
 }
 
 Usage **
@@ -205,7 +176,7 @@ apikey_batch_usage(const Batch *batch, int *count)
 	hash_seq_init(&status, batch->usage);
 	while ((usage = hash_seq_search(&status)) != NULL)
 		rows[n++] = usage;
-	qsort(rows, *count, sizeof(Usage *), compare_usage);
+	apikey_usage_sort(rows, *count);
 	return rows;
 }
 

@@ -86,7 +86,7 @@ extern Spent **apikey_batch_spent(const Batch *batch, int *count);
 /* Errors by key, the newest of each key first. */
 extern void apikey_batch_sort_failures(Batch *batch);
 
-/* The distinct hashes of addresses as bytes, big endian. */
-extern bytea *apikey_usage_hashes(Usage *usage);
+/* Sort counts like that. */
+extern void apikey_usage_sort(Usage **rows, int count);
 
 #endif							/* APIKEY_BATCH_H */

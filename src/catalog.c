@@ -57,6 +57,8 @@ static const char *const relation_names[APIKEY_NRELATIONS] = {
 	[APIKEY_REL_IMPORTED_PKEY] = "imported_pkey",
 	[APIKEY_REL_IMPORTED_FINGERPRINT] = "imported_fingerprint",
 	[APIKEY_REL_KEY_USE] = "key_use",
+	[APIKEY_REL_USAGE_HOUR] = "usage_hour",
+	[APIKEY_REL_USAGE_DAY] = "usage_day",
 	[APIKEY_REL_MEMBER] = "member",
 	[APIKEY_REL_MEMBER_PKEY] = "member_pkey",
 	[APIKEY_REL_CAPABILITY] = "capability",
@@ -356,6 +358,26 @@ apikey_scan(Relation rel, Oid index, ScanKey keys, int nkeys,
 	}
 	ExecDropSingleTupleTableSlot(slot);
 	UnregisterSnapshot(latest);
+}
+
+Oid
+apikey_find_index(Relation rel, const AttrNumber *columns, int count)
+{
+	Oid			found = InvalidOid;
+	ListCell   *cell;
+
+	foreach(cell, RelationGetIndexList(rel))
+	{
+		Relation	index = index_open(lfirst_oid(cell), AccessShareLock);
+
+		if (index->rd_index->indisvalid && index->rd_index->indnatts == count &&
+			memcmp(index->rd_index->indkey.values, columns,
+				   count * sizeof(AttrNumber)) == 0 &&
+			RelationGetIndexPredicate(index) == NIL)
+			found = RelationGetRelid(index);
+		index_close(index, AccessShareLock);
+	}
+	return found;
 }
 
 ItemPointerData

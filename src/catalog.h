@@ -35,6 +35,8 @@ typedef enum ApikeyRelation
 	APIKEY_REL_IMPORTED_PKEY,	/* index on (key_id) */
 	APIKEY_REL_IMPORTED_FINGERPRINT,	/* index on (fingerprint) */
 	APIKEY_REL_KEY_USE,
+	APIKEY_REL_USAGE_HOUR,
+	APIKEY_REL_USAGE_DAY,
 	APIKEY_REL_MEMBER,
 	APIKEY_REL_MEMBER_PKEY,		/* index on (account, subject) */
 	APIKEY_REL_CAPABILITY,
@@ -110,6 +112,12 @@ extern bool apikey_relation_is_coherent(Relation rel);
 typedef bool (*ApikeyRowCallback) (TupleTableSlot *slot, void *arg);
 extern void apikey_scan(Relation rel, Oid index, ScanKey keys, int nkeys,
 						ApikeyRowCallback callback, void *arg);
+
+/*
+ * A valid index of a table on just these columns, in this order; InvalidOid if
+ * there is none.
+ */
+extern Oid	apikey_find_index(Relation rel, const AttrNumber *columns, int count);
 
 /*
  * Insert a row of so many values without SQL: defaults are the caller's

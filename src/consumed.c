@@ -125,28 +125,6 @@ add_usage(TupleTableSlot *slot, void *arg)
 }
 
 /*
- * The index of a partition that begins with these two columns.
- */
-static Oid
-find_index(Relation rel, AttrNumber first, AttrNumber second)
-{
-	Oid			found = InvalidOid;
-	ListCell   *cell;
-
-	foreach(cell, RelationGetIndexList(rel))
-	{
-		Relation	index = index_open(lfirst_oid(cell), AccessShareLock);
-
-		if (index->rd_index->indnatts == 2 && index->rd_index->indisvalid &&
-			index->rd_index->indkey.values[0] == first &&
-			index->rd_index->indkey.values[1] == second)
-			found = RelationGetRelid(index);
-		index_close(index, AccessShareLock);
-	}
-	return found;
-}
-
-/*
  * Add what a partition of usage_day has of the account on that day.
  */
 static void
@@ -155,18 +133,17 @@ add_partition(Tally *tally, const char *name)
 	Oid			relid = get_relname_relid(name, get_namespace_oid("apikey", true));
 	Relation	rel = OidIsValid(relid) ?
 		try_relation_open(relid, AccessShareLock) : NULL;
-	AttrNumber	account;
-	AttrNumber	day;
+	AttrNumber	columns[2];
 	Oid			index;
 	ScanKeyData key[2];
 
 	if (rel == NULL)
 		return;
-	account = get_attnum(relid, "account");
-	day = get_attnum(relid, "day");
+	columns[0] = get_attnum(relid, "account");
+	columns[1] = get_attnum(relid, "day");
 	tally->requests = get_attnum(relid, "requests");
 	tally->refused = get_attnum(relid, "refused");
-	index = find_index(rel, account, day);
+	index = apikey_find_index(rel, columns, lengthof(columns));
 	if (!OidIsValid(index))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
@@ -177,7 +154,7 @@ add_partition(Tally *tally, const char *name)
 				PointerGetDatum(cstring_to_text_with_len(tally->account,
 														 tally->account_len)));
 	key[0].sk_collation = TupleDescAttr(RelationGetDescr(rel),
-										account - 1)->attcollation;
+										columns[0] - 1)->attcollation;
 	ScanKeyInit(&key[1], 2, BTEqualStrategyNumber, F_DATE_EQ,
 				DateADTGetDatum((DateADT) tally->day));
 	apikey_scan(rel, index, key, 2, add_usage, tally);

@@ -36,6 +36,7 @@
 #include "settings.h"
 #include "shmem.h"
 #include "spi_plan.h"
+#include "usage.h"
 
 /* Below deadlock_timeout: the user's statement is never the one to give way */
 #define LOCK_TIMEOUT		"500ms"
@@ -64,62 +65,17 @@ node_datum(void)
 }
 
 /*
- * Hand the counts to apikey.apply_usage(), keys in ascending order.  Returns
- * the number of events that were dropped, as their keys are gone.
+ * Add the counts to their tables.
  */
 static uint64
 apply_usage(Batch *batch)
 {
-	static ApikeyPlan plan = {
-		.query = "SELECT apikey.apply_usage($1, $2, $3, $4, $5, $6, $7, $8, $9)",
-		.nargs = 9,
-		.types = {TEXTOID, UUIDARRAYOID, TIMESTAMPTZARRAYOID, INT8ARRAYOID,
-			INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, BYTEAARRAYOID,
-		TIMESTAMPTZARRAYOID},
-	};
-	static ApikeyPlan superseded = {
-		.query = "SELECT apikey.note_superseded($1, $2)",
-		.nargs = 2,
-		.types = {UUIDARRAYOID, TIMESTAMPTZARRAYOID},
-	};
+	char		node[32];
 	int			count;
 	Usage	  **rows = apikey_batch_usage(batch, &count);
-	Datum	   *column[8];
-	bool	   *unused = palloc0(Max(count, 1) * sizeof(bool));
-	Datum		values[9];
-	uint64		dropped;
-	bool		isnull;
 
-	for (int i = 0; i < 8; i++)
-		column[i] = palloc(Max(count, 1) * sizeof(Datum));
-	for (int i = 0; i < count; i++)
-	{
-		column[0][i] = UUIDPGetDatum(&rows[i]->key.key_id);
-		column[1][i] = TimestampTzGetDatum(rows[i]->key.hour);
-		column[2][i] = Int64GetDatum(rows[i]->requests);
-		column[3][i] = Int64GetDatum(rows[i]->refused);
-		column[4][i] = Int64GetDatum(rows[i]->errors_4xx);
-		column[5][i] = Int64GetDatum(rows[i]->errors_5xx);
-		column[6][i] = PointerGetDatum(apikey_usage_hashes(rows[i]));
-		column[7][i] = TimestampTzGetDatum(rows[i]->last_used);
-		unused[i] = rows[i]->last_used == 0;
-	}
-	values[0] = node_datum();
-	values[1] = make_array(column[0], NULL, count, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR);
-	values[2] = make_array(column[1], NULL, count, TIMESTAMPTZOID, 8, true, TYPALIGN_DOUBLE);
-	for (int i = 3; i <= 6; i++)
-		values[i] = make_array(column[i - 1], NULL, count, INT8OID, 8, true, TYPALIGN_DOUBLE);
-	values[7] = make_array(column[6], NULL, count, BYTEAOID, -1, false, TYPALIGN_INT);
-	values[8] = make_array(column[7], unused, count, TIMESTAMPTZOID, 8, true, TYPALIGN_DOUBLE);
-	apikey_plan_execute(&plan, values, NULL, SPI_OK_SELECT);
-	dropped = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0],
-										  SPI_tuptable->tupdesc, 1, &isnull));
-
-	/* needs what was just written */
-	values[0] = values[1];
-	values[1] = values[8];
-	apikey_plan_execute(&superseded, values, NULL, SPI_OK_SELECT);
-	return dropped;
+	snprintf(node, sizeof(node), UINT64_FORMAT, GetSystemIdentifier());
+	return apikey_usage_write(node, rows, count);
 }
 
 /*

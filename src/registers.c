@@ -15,13 +15,13 @@ number_at(const uint8_t *entry)
 	return (unsigned) entry[0] << 8 | entry[1];
 }
 
-static uint8_t *
-put(uint8_t *out, unsigned number, uint8_t value)
+uint8_t *
+apikey_sparse_append(uint8_t *end, unsigned number, uint8_t value)
 {
-	out[0] = (uint8_t) (number >> 8);
-	out[1] = (uint8_t) number;
-	out[2] = value;
-	return out + APIKEY_SPARSE_ENTRY;
+	end[0] = (uint8_t) (number >> 8);
+	end[1] = (uint8_t) number;
+	end[2] = value;
+	return end + APIKEY_SPARSE_ENTRY;
 }
 
 bool
@@ -72,7 +72,7 @@ apikey_sparse_pack(const uint8_t registers[APIKEY_SKETCH_REGISTERS],
 				continue;
 			if (end == out + APIKEY_SPARSE_BYTES_MAX)
 				return false;
-			end = put(end, (unsigned) j, registers[j]);
+			end = apikey_sparse_append(end, (unsigned) j, registers[j]);
 		}
 	}
 	*len = (size_t) (end - out);
@@ -97,8 +97,8 @@ apikey_sparse_merge(const uint8_t *a, size_t alen,
 		uint8_t		of_b = from_b <= from_a ? b[j + 2] : 0;
 
 		*changed |= of_b > of_a;
-		end = put(end, from_a < from_b ? from_a : from_b,
-				  of_a > of_b ? of_a : of_b);
+		end = apikey_sparse_append(end, from_a < from_b ? from_a : from_b,
+								   of_a > of_b ? of_a : of_b);
 		i += from_a <= from_b ? APIKEY_SPARSE_ENTRY : 0;
 		j += from_b <= from_a ? APIKEY_SPARSE_ENTRY : 0;
 	}

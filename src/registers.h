@@ -43,6 +43,11 @@ extern bool apikey_sparse_pack(const uint8_t registers[APIKEY_SKETCH_REGISTERS],
 							   uint8_t *out, size_t *len);
 
 /*
+ * Append a register to a short form; returns where the next one goes.
+ */
+extern uint8_t *apikey_sparse_append(uint8_t *end, unsigned number, uint8_t value);
+
+/*
  * Write the short form of both, of each register the greater value; returns
  * its length, and whether it is another than that of a.  out has room for
  * both.

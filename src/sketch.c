@@ -16,25 +16,14 @@
 
 #include "fmgr.h"
 #include "lib/hyperloglog.h"
-#include "libpq/pqformat.h"
 #include "utils/inet.h"
 
 #include "address.h"
 #include "catalog.h"
-#include "compat.h"
 #include "netlist.h"
 #include "record.h"
 #include "secret.h"
 #include "sketch.h"
-
-#define SKETCH_BINARY_VERSION	1
-
-/* Text form: \x and two digits a register */
-#define TEXT_PREFIX				"\\x"
-#define TEXT_PREFIX_LEN			2
-#define TEXT_LEN				(TEXT_PREFIX_LEN + 2 * APIKEY_SKETCH_REGISTERS)
-#define DIGIT_BITS				4
-#define DIGIT_MASK				0xf
 
 #define HASH_BYTES				4
 
@@ -45,7 +34,7 @@
 /* More cannot be told apart by hashes of 32 bits. */
 #define CARDINALITY_MAX			4294967296.0
 
-#define PG_GETARG_SKETCH(n)	open_sketch(PG_GETARG_DATUM(n))
+#define PG_GETARG_SKETCH(n)	apikey_sketch_open(PG_GETARG_DATUM(n))
 
 static bool
 is_short(const struct varlena *value)
@@ -73,8 +62,8 @@ require_good(const struct varlena *value)
 				 errhint("Restore the row from a backup, or set the column to NULL.")));
 }
 
-static ApikeySketch *
-new_sketch(void)
+ApikeySketch *
+apikey_sketch_new(void)
 {
 	ApikeySketch *sketch = palloc0(sizeof(ApikeySketch));
 
@@ -88,7 +77,7 @@ new_sketch(void)
 static ApikeySketch *
 expand(const struct varlena *value)
 {
-	ApikeySketch *sketch = new_sketch();
+	ApikeySketch *sketch = apikey_sketch_new();
 
 	if (is_short(value))
 		apikey_sparse_expand(bytes_of(value), VARSIZE_ANY_EXHDR(value),
@@ -98,11 +87,8 @@ expand(const struct varlena *value)
 	return sketch;
 }
 
-/*
- * A value for reading.
- */
-static const ApikeySketch *
-open_sketch(Datum datum)
+const ApikeySketch *
+apikey_sketch_open(Datum datum)
 {
 	struct varlena *value = PG_DETOAST_DATUM(datum);
 
@@ -121,7 +107,7 @@ sketch_to_change(FunctionCallInfo fcinfo)
 	struct varlena *value;
 
 	if (PG_ARGISNULL(0))
-		return new_sketch();
+		return apikey_sketch_new();
 	value = (struct varlena *) PG_GETARG_POINTER(0);
 	if (!VARATT_IS_EXTENDED(value) && !is_short(value) &&
 		AggCheckCallContext(fcinfo, NULL))
@@ -141,6 +127,16 @@ make_short(const uint8 *bytes, size_t len)
 	return value;
 }
 
+struct varlena *
+apikey_sketch_shorten(ApikeySketch *sketch)
+{
+	uint8		bytes[APIKEY_SPARSE_BYTES_MAX];
+	size_t		len;
+
+	return apikey_sparse_pack(sketch->registers, bytes, &len) ?
+		make_short(bytes, len) : (struct varlena *) sketch;
+}
+
 /*
  * A result: an aggregate's state stays as it is, to be changed again; others
  * are shortened if they can be.
@@ -148,13 +144,9 @@ make_short(const uint8 *bytes, size_t len)
 static Datum
 result_of(FunctionCallInfo fcinfo, ApikeySketch *sketch)
 {
-	uint8		bytes[APIKEY_SPARSE_BYTES_MAX];
-	size_t		len;
-
-	if (AggCheckCallContext(fcinfo, NULL) ||
-		!apikey_sparse_pack(sketch->registers, bytes, &len))
+	if (AggCheckCallContext(fcinfo, NULL))
 		PG_RETURN_POINTER(sketch);
-	PG_RETURN_POINTER(make_short(bytes, len));
+	PG_RETURN_POINTER(apikey_sketch_shorten(sketch));
 }
 
 /*
@@ -171,139 +163,6 @@ state_of(ApikeySketch *sketch)
 	};
 
 	return state;
-}
-
-/*
- * Value of a hexadecimal digit, or -1.
- */
-static int
-digit_value(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
-}
-
-/*
- * Read the text form; NULL after a soft error.  The text is not repeated: the
- * place of the fault has to do.
- */
-static ApikeySketch *
-sketch_of_text(const char *text, Node *escontext)
-{
-	ApikeySketch *sketch;
-	const char *digits = text + TEXT_PREFIX_LEN;
-
-	if (strlen(text) != TEXT_LEN ||
-		memcmp(text, TEXT_PREFIX, TEXT_PREFIX_LEN) != 0)
-		ereturn(escontext, NULL,
-				(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
-				 errmsg("invalid input syntax for type apikey.sketch"),
-				 errdetail("It has \\x and %d hexadecimal digits.",
-						   2 * APIKEY_SKETCH_REGISTERS),
-				 errhint("Sketches are made by apikey.sketch_agg(inet).")));
-	sketch = new_sketch();
-	for (int i = 0; i < APIKEY_SKETCH_REGISTERS; i++)
-	{
-		int			high = digit_value(digits[2 * i]);
-		int			low = digit_value(digits[2 * i + 1]);
-
-		if (high < 0 || low < 0 ||
-			(high << DIGIT_BITS | low) > APIKEY_SKETCH_RANK_MAX)
-			ereturn(escontext, NULL,
-					(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
-					 errmsg("invalid input syntax for type apikey.sketch"),
-					 errdetail("Register %d is no hexadecimal number up to %x.",
-							   i + 1, APIKEY_SKETCH_RANK_MAX),
-					 errhint("Sketches are made by apikey.sketch_agg(inet).")));
-		sketch->registers[i] = high << DIGIT_BITS | low;
-	}
-	return sketch;
-}
-
-PG_FUNCTION_INFO_V1(apikey_sql_sketch_in);
-Datum
-apikey_sql_sketch_in(PG_FUNCTION_ARGS)
-{
-	ApikeySketch *sketch = sketch_of_text(PG_GETARG_CSTRING(0),
-										  apikey_soft_context(fcinfo));
-
-	if (sketch == NULL)
-		PG_RETURN_NULL();
-	return result_of(fcinfo, sketch);
-}
-
-PG_FUNCTION_INFO_V1(apikey_sql_sketch_out);
-Datum
-apikey_sql_sketch_out(PG_FUNCTION_ARGS)
-{
-	static const char digit[] = "0123456789abcdef";
-	const ApikeySketch *sketch = PG_GETARG_SKETCH(0);
-	char	   *text = palloc(TEXT_LEN + 1);
-	char	   *end = text + TEXT_PREFIX_LEN;
-
-	memcpy(text, TEXT_PREFIX, TEXT_PREFIX_LEN);
-	for (int i = 0; i < APIKEY_SKETCH_REGISTERS; i++)
-	{
-		*end++ = digit[sketch->registers[i] >> DIGIT_BITS];
-		*end++ = digit[sketch->registers[i] & DIGIT_MASK];
-	}
-	*end = '\0';
-	PG_RETURN_CSTRING(text);
-}
-
-static void
-bad_binary(const char *detail)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_BINARY_REPRESENTATION),
-			 errmsg("invalid binary value of type apikey.sketch"),
-			 errdetail("%s", detail),
-			 errhint("Send what was received from this or an older version, or send the value as text.")));
-}
-
-PG_FUNCTION_INFO_V1(apikey_sql_sketch_recv);
-
-/*
- * Binary form: a version byte, then the registers.
- */
-Datum
-apikey_sql_sketch_recv(PG_FUNCTION_ARGS)
-{
-	StringInfo	buffer = (StringInfo) PG_GETARG_POINTER(0);
-	ApikeySketch *sketch;
-
-	if (buffer->len - buffer->cursor != 1 + APIKEY_SKETCH_REGISTERS)
-		bad_binary("It has a version byte and 4096 registers.");
-	if (pq_getmsgbyte(buffer) != SKETCH_BINARY_VERSION)
-		bad_binary("Its version is unknown.");
-	sketch = new_sketch();
-	pq_copymsgbytes(buffer, (char *) sketch->registers,
-					APIKEY_SKETCH_REGISTERS);
-	for (int i = 0; i < APIKEY_SKETCH_REGISTERS; i++)
-	{
-		if (sketch->registers[i] > APIKEY_SKETCH_RANK_MAX)
-			bad_binary("A register is too large.");
-	}
-	return result_of(fcinfo, sketch);
-}
-
-PG_FUNCTION_INFO_V1(apikey_sql_sketch_send);
-Datum
-apikey_sql_sketch_send(PG_FUNCTION_ARGS)
-{
-	const ApikeySketch *sketch = PG_GETARG_SKETCH(0);
-	StringInfoData buffer;
-
-	pq_begintypsend(&buffer);
-	pq_sendbyte(&buffer, SKETCH_BINARY_VERSION);
-	pq_sendbytes(&buffer, (char *) sketch->registers,
-				 APIKEY_SKETCH_REGISTERS);
-	PG_RETURN_BYTEA_P(pq_endtypsend(&buffer));
 }
 
 /*
@@ -378,17 +237,31 @@ apikey_sql_sketch_cardinality(PG_FUNCTION_ARGS)
 }
 
 /*
+ * The union of a short value and a list; NULL if it is too long.
+ */
+static const struct varlena *
+unite_short(const struct varlena *a, const uint8 *b, size_t blen)
+{
+	uint8		bytes[2 * APIKEY_SPARSE_BYTES_MAX];
+	size_t		len;
+	bool		changed;
+
+	len = apikey_sparse_merge(bytes_of(a), VARSIZE_ANY_EXHDR(a), b, blen,
+							  bytes, &changed);
+	if (!changed)
+		return a;
+	return len > APIKEY_SPARSE_BYTES_MAX ? NULL : make_short(bytes, len);
+}
+
+/*
  * The union of two short values, outside an aggregate; NULL if that is not
  * what is asked for, or the result is too long.
  */
-static struct varlena *
+static const struct varlena *
 union_of_short(FunctionCallInfo fcinfo)
 {
 	const struct varlena *a;
 	const struct varlena *b;
-	uint8		bytes[2 * APIKEY_SPARSE_BYTES_MAX];
-	size_t		len;
-	bool		changed;
 
 	if (AggCheckCallContext(fcinfo, NULL) || PG_ARGISNULL(0))
 		return NULL;
@@ -396,14 +269,8 @@ union_of_short(FunctionCallInfo fcinfo)
 	b = PG_DETOAST_DATUM_PACKED(PG_GETARG_DATUM(1));
 	require_good(a);
 	require_good(b);
-	if (!is_short(a) || !is_short(b))
-		return NULL;
-	len = apikey_sparse_merge(bytes_of(a), VARSIZE_ANY_EXHDR(a),
-							  bytes_of(b), VARSIZE_ANY_EXHDR(b),
-							  bytes, &changed);
-	if (!changed)
-		return (struct varlena *) a;
-	return len > APIKEY_SPARSE_BYTES_MAX ? NULL : make_short(bytes, len);
+	return is_short(a) && is_short(b) ?
+		unite_short(a, bytes_of(b), VARSIZE_ANY_EXHDR(b)) : NULL;
 }
 
 PG_FUNCTION_INFO_V1(apikey_sql_sketch_union);
@@ -416,7 +283,7 @@ PG_FUNCTION_INFO_V1(apikey_sql_sketch_union);
 Datum
 apikey_sql_sketch_union(PG_FUNCTION_ARGS)
 {
-	struct varlena *both = union_of_short(fcinfo);
+	const struct varlena *both = union_of_short(fcinfo);
 	ApikeySketch *sketch;
 	const ApikeySketch *other;
 	bool		changed = false;
@@ -479,6 +346,81 @@ apikey_sql_sketch_add_hashes(PG_FUNCTION_ARGS)
 					   (uint32) byte[i + 1] << 16 |
 					   (uint32) byte[i + 2] << 8 | byte[i + 3]);
 	return result_of(fcinfo, sketch);
+}
+
+static int
+compare_hashes(const void *a, const void *b)
+{
+	uint32		x = *(const uint32 *) a;
+	uint32		y = *(const uint32 *) b;
+
+	return (x > y) - (x < y);
+}
+
+/*
+ * The short form of these hashes, in ascending order; false if it would be too
+ * long.  What a hash does to a register is for the server to say.
+ */
+static bool
+list_of_hashes(const uint32 *hashes, int count, uint8 *out, size_t *len)
+{
+	static ApikeySketch scratch;	/* all zero between calls */
+	hyperLogLogState state = state_of(&scratch);
+	uint8	   *end = out;
+	bool		fits = true;
+
+	for (int i = 0; i < count; i++)
+		addHyperLogLog(&state, hashes[i]);
+	for (int i = 0; i < count; i++)
+	{
+		uint32		number = hashes[i] >> (32 - APIKEY_SKETCH_WIDTH);
+
+		if (scratch.registers[number] == 0)
+			continue;			/* that of the hash before */
+		fits = fits && end < out + APIKEY_SPARSE_BYTES_MAX;
+		if (fits)
+			end = apikey_sparse_append(end, number, scratch.registers[number]);
+		scratch.registers[number] = 0;
+	}
+	*len = end - out;
+	return fits;
+}
+
+const struct varlena *
+apikey_sketch_add(const struct varlena *stored, uint32 *hashes, int count)
+{
+	const struct varlena *old = NULL;
+	uint8		list[APIKEY_SPARSE_BYTES_MAX];
+	size_t		len;
+	ApikeySketch *sketch;
+	hyperLogLogState state;
+
+	if (count > 1)
+		qsort(hashes, count, sizeof(uint32), compare_hashes);
+	if (stored != NULL)
+	{
+		old = PG_DETOAST_DATUM_PACKED(PointerGetDatum(stored));
+		require_good(old);
+	}
+	if ((old == NULL || is_short(old)) &&
+		list_of_hashes(hashes, count, list, &len))
+	{
+		const struct varlena *both = old == NULL ? make_short(list, len) :
+			unite_short(old, list, len);
+
+		if (both != NULL)
+			return both == old ? stored : both;
+	}
+	sketch = old == NULL ? apikey_sketch_new() : expand(old);
+	state = state_of(sketch);
+	for (int i = 0; i < count; i++)
+		addHyperLogLog(&state, hashes[i]);
+
+	/* what is stored already need not be compressed again */
+	if (old != NULL && !is_short(old) &&
+		memcmp(sketch->registers, bytes_of(old), APIKEY_SKETCH_REGISTERS) == 0)
+		return stored;
+	return (struct varlena *) sketch;
 }
 
 /*

@@ -19,4 +19,19 @@ typedef struct ApikeySketch
 	uint8		registers[APIKEY_SKETCH_REGISTERS];
 } ApikeySketch;
 
+extern ApikeySketch *apikey_sketch_new(void);
+
+/* A value for reading.  Errors: XX001 if it is damaged. */
+extern const ApikeySketch *apikey_sketch_open(Datum datum);
+
+/* The value in its short form if it has one. */
+extern struct varlena *apikey_sketch_shorten(ApikeySketch *sketch);
+
+/*
+ * Add hashes of addresses, which get sorted, to a stored value, or to none
+ * (NULL).  Returns that value itself if it has them already.
+ */
+extern const struct varlena *apikey_sketch_add(const struct varlena *stored,
+											   uint32 *hashes, int count);
+
 #endif							/* APIKEY_SKETCH_H */

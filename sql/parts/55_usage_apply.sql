@@ -44,15 +44,6 @@ END
 $$;
 COMMENT ON FUNCTION apikey.apply_batch(text, bigint) IS 'Notes that a batch is written; false if it, or a later one of the node, was written before';
 
-CREATE FUNCTION apikey.usage_partition(parent text, part text) RETURNS text
-    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-AS $$
-    SELECT coalesce((SELECT c.relname::text FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
-                     WHERE i.inhparent = format('apikey.%I', parent)::regclass AND c.relname = part),
-                    parent || '_default')
-$$;
-COMMENT ON FUNCTION apikey.usage_partition(text, text) IS 'A partition by name, or the default one if it does not exist';
-
 CREATE FUNCTION apikey.lock_for_purge() RETURNS void
     LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'apikey_sql_lock_for_purge';
 COMMENT ON FUNCTION apikey.lock_for_purge() IS 'Waits until no usage is being written, and lets the flush worker know that keys are being removed';
@@ -87,23 +78,13 @@ $$;
 COMMENT ON FUNCTION apikey.keys_to_count(uuid[]) IS 'Keys that exist, and will when this transaction ends, with their accounts';
 
 CREATE FUNCTION apikey.accounts_to_count(wanted uuid[]) RETURNS text[]
-    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+    LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
-BEGIN
-    IF apikey.try_lock_for_usage() THEN
-        RETURN ARRAY(SELECT (SELECT k.account FROM apikey.key k WHERE k.key_id = u.key_id)
-                     FROM unnest(wanted) WITH ORDINALITY u (key_id, i) ORDER BY u.i);
-    END IF;
-    RETURN ARRAY(SELECT k.account FROM unnest(wanted) WITH ORDINALITY u (key_id, i)
-                 LEFT JOIN apikey.keys_to_count(wanted) k ON k.key_id = u.key_id ORDER BY u.i);
-END
+    SELECT array_agg(k.account ORDER BY u.i)
+    FROM unnest(wanted) WITH ORDINALITY u (key_id, i) LEFT JOIN apikey.keys_to_count(wanted) k ON k.key_id = u.key_id
 $$;
 COMMENT ON FUNCTION apikey.accounts_to_count(uuid[]) IS 'The account of each of these keys; NULL for one that is gone, or may be when this transaction ends';
 
--- Counts come sorted by key, each key and hour once, and rows are written in
--- that order.  They go to their partitions straight, for those have the primary
--- keys (45_usage.sql); to one that was the wrong one a moment later no row can
--- be added.
 CREATE FUNCTION apikey.apply_usage(
     node text,
     key_ids uuid[],
@@ -115,60 +96,7 @@ CREATE FUNCTION apikey.apply_usage(
     addresses bytea[],
     last_used timestamptz[]
 ) RETURNS bigint
-    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
-    SET plan_cache_mode = force_custom_plan SET jit = off
-AS $$
-DECLARE
-    accounts text[];            -- NULL for keys that are gone
-    target record;
-BEGIN
-    -- Before their partitions, as whoever reads or maintains them does
-    LOCK TABLE ONLY apikey.usage_hour, ONLY apikey.usage_day IN ROW EXCLUSIVE MODE;
-    accounts := apikey.accounts_to_count(key_ids);
-
-    -- As a rule there is one hour, and when it ends there are two
-    FOR target IN
-        SELECT p.period, h AS hour, p.starts, apikey.usage_partition(p.parent, p.part) AS part
-        FROM (SELECT DISTINCT u.h FROM unnest(hours) u (h)) hours (h),
-             LATERAL (VALUES ('hour', '$10', 'usage_hour', to_char(h AT TIME ZONE 'UTC', '"usage_hour_p"YYYYMMDD')),
-                             ('day', $day$($10 AT TIME ZONE 'UTC')::date$day$, 'usage_day', to_char(h AT TIME ZONE 'UTC', '"usage_day_p"YYYYMM')))
-                 p (period, starts, parent, part)
-        ORDER BY p.period DESC, h
-    LOOP
-        EXECUTE format($insert$
-            INSERT INTO apikey.%1$I AS t (key_id, %2$I, node, account, requests, refused, errors_4xx, errors_5xx, addresses)
-            SELECT u.key_id, %3$s, $1, u.account, u.requests, u.refused, u.errors_4xx, u.errors_5xx,
-                   CASE WHEN u.hashes <> '' THEN apikey.sketch_add_hashes(NULL, u.hashes) END
-            FROM unnest($2, $3, $4, $5, $6, $7, $8, $9)
-                u (key_id, account, hour, requests, refused, errors_4xx, errors_5xx, hashes)
-            WHERE u.account IS NOT NULL AND u.hour = $10
-            ON CONFLICT (key_id, %2$I, node) DO UPDATE SET
-                requests = t.requests + excluded.requests,
-                refused = t.refused + excluded.refused,
-                errors_4xx = t.errors_4xx + excluded.errors_4xx,
-                errors_5xx = t.errors_5xx + excluded.errors_5xx,
-                addresses = CASE WHEN excluded.addresses IS NULL THEN t.addresses
-                                 ELSE coalesce(apikey.sketch_union(t.addresses, excluded.addresses), excluded.addresses) END
-            $insert$, target.part, target.period, target.starts)
-            USING node, key_ids, accounts, hours, requests, refused, errors_4xx, errors_5xx, addresses, target.hour;
-    END LOOP;
-
-    -- A key that was used in two hours comes twice
-    INSERT INTO apikey.key_use AS t (key_id, node, last_used_at)
-        SELECT u.key_id, apply_usage.node, u.last_used
-        FROM (SELECT n.key_id, n.account, n.last_used, lead(n.key_id) OVER () AS next_key
-              FROM unnest(key_ids, accounts, last_used) n (key_id, account, last_used)
-              WHERE n.last_used IS NOT NULL) u
-        WHERE u.account IS NOT NULL AND u.key_id IS DISTINCT FROM u.next_key
-        ON CONFLICT ON CONSTRAINT key_use_pkey DO UPDATE SET last_used_at = excluded.last_used_at
-            WHERE t.last_used_at < excluded.last_used_at;
-
-    -- A refusal is a request and an error, and one event.
-    RETURN (SELECT coalesce(sum(u.requests - u.refused + u.errors_4xx + u.errors_5xx), 0)
-            FROM unnest(accounts, requests, refused, errors_4xx, errors_5xx) u (account, requests, refused, errors_4xx, errors_5xx)
-            WHERE u.account IS NULL);
-END
-$$;
+    LANGUAGE C VOLATILE STRICT AS 'MODULE_PATHNAME', 'apikey_sql_apply_usage';
 COMMENT ON FUNCTION apikey.apply_usage(text, uuid[], timestamptz[], bigint[], bigint[], bigint[], bigint[], bytea[], timestamptz[])
     IS 'Adds counts to the rows of their keys and UTC hours; skips keys that are gone, and returns how many events were theirs';
 

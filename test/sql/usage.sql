@@ -94,6 +94,52 @@ CREATE TEMP TABLE was AS SELECT addresses::text AS was FROM apikey.usage_hour WH
 SELECT pg_temp.use('n2', 'one', '2031-03-30 23:00:00+00');
 SELECT requests, addresses::text = was AS same FROM apikey.usage_hour, was WHERE node = 'n2' AND requests >= 100;
 
+\echo == Hours of one day, in any order, and the same hour twice, add up in one call
+SELECT apikey.apply_usage('n1', array_agg(pg_temp.key('idle') ORDER BY i), array_agg('2031-03-30 00:00+00'::timestamptz + h * interval '1 hour' ORDER BY i), array_agg(i::bigint ORDER BY i),
+    array_fill(0::bigint, '{4}'), array_fill(0::bigint, '{4}'), array_fill(0::bigint, '{4}'), ARRAY['\x01020304', NULL, '\x0102030401020304', '\xf1020304']::bytea[],
+    array_agg(CASE WHEN i < 4 THEN '2031-03-30 00:00+00'::timestamptz + h * interval '1 hour' END ORDER BY i))
+FROM (VALUES (1, 5), (2, 3), (3, 5), (4, 29)) n (i, h);
+SELECT h.hour AT TIME ZONE 'UTC' AS hour, h.requests, h.unique_ips FROM apikey.usage_hourly h WHERE key_id = pg_temp.key('idle') ORDER BY 1;
+SELECT d.day, d.requests, d.unique_ips FROM apikey.usage_daily d WHERE key_id = pg_temp.key('idle') ORDER BY 1;
+SELECT k.last_used_at AT TIME ZONE 'UTC' AS last_used_at FROM apikey.keys k WHERE name = 'idle';
+
+\echo == Sketches grow from lists to registers, and are what sketch_add_hashes() makes of the same addresses
+CREATE FUNCTION pg_temp.grow(a integer, b integer, total integer) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_temp.use('n1', 'idle', '2031-04-02 00:00+00', 1, 0, 0, 0, a, b);
+    RETURN (SELECT u.addresses::text = apikey.sketch_add_hashes(NULL, (
+        SELECT string_agg(substr(sha256(i::text::bytea), 1, 4), '') FROM generate_series(1, total) i))::text
+        FROM apikey.usage_hour u WHERE u.hour = '2031-04-02 00:00+00');
+END $$;
+SELECT n.*, pg_temp.grow(a, b, total) AS same FROM (VALUES (1, 10, 10), (5, 20, 20), (1, 20, 20), (21, 250, 250), (240, 300, 300), (1, 300, 300), (301, 3000, 3000), (1, 3000, 3000)) n (a, b, total);
+SELECT pg_column_size(addresses) BETWEEN 1000 AND 4200 AS registers FROM apikey.usage_hour u WHERE u.hour = '2031-04-02 00:00+00';
+
+\echo == What does not fit together is refused
+SELECT hours, requests, pg_temp.fails(format($$SELECT apikey.apply_usage('n1', %L, %L, %L, '{0}', '{0}', '{0}', '{""}', '{NULL}')$$, ARRAY[pg_temp.key('idle')], hours, requests))
+FROM (VALUES ('{2031-03-30 00:00+00}', '{1,2}'), ('{2031-03-30 00:00+00}', '{NULL}'), ('{}', '{1}'), ('{2031-03-30 00:00+00}', '{1}')) n (hours, requests);
+
+\echo == Columns are found by name; a partition without its key is not written to, nor that of another owner
+BEGIN;
+ALTER TABLE apikey.usage_day_p203103 DROP CONSTRAINT usage_day_p203103_pkey;
+SELECT pg_temp.fails($$SELECT pg_temp.use('n1', 'one', '2031-03-30 00:00+00')$$);
+ROLLBACK;
+BEGIN;
+CREATE ROLE regress_apikey_other;
+ALTER TABLE apikey.usage_hour_p20310330 OWNER TO regress_apikey_other;
+SELECT regexp_replace(pg_temp.fails($$SELECT pg_temp.use('n1', 'one', '2031-03-30 00:00+00')$$), 'OWNER TO.*', 'OWNER TO ...');
+ROLLBACK;
+BEGIN;
+CREATE TABLE apikey.usage_day_p203901 (node text NOT NULL, addresses apikey.sketch, gone integer, errors_5xx bigint NOT NULL, errors_4xx bigint NOT NULL,
+    refused bigint NOT NULL, requests bigint NOT NULL, account text NOT NULL, day date NOT NULL, key_id uuid NOT NULL, PRIMARY KEY (key_id, day, node));
+ALTER TABLE apikey.usage_day_p203901 DROP COLUMN gone;
+ALTER TABLE apikey.usage_day ATTACH PARTITION apikey.usage_day_p203901 FOR VALUES FROM ('2039-01-01') TO ('2039-02-01');
+ALTER TABLE apikey.usage_day ADD COLUMN note text NOT NULL DEFAULT 'of ' || current_user, ADD COLUMN empty text;
+SELECT pg_temp.use('n1', 'other', '2039-01-31 00:00+00', 5, 4, 3, 2, 1, 1), pg_temp.use('n1', 'other', '2039-01-31 23:00+00', 50, 40, 30, 20, 1, 1);
+SELECT requests, refused, errors_4xx, errors_5xx, unique_ips, account FROM apikey.usage_daily u WHERE key_id = pg_temp.key('other') AND day = '2039-01-31' \gx
+SELECT u.note = 'of ' || current_user AS has_default, u.empty, u.node FROM apikey.usage_day_p203901 u;
+ROLLBACK;
+DELETE FROM apikey.key_use WHERE key_id = pg_temp.key('idle');
+
 \echo == Days are those of UTC, whatever the session
 CREATE FUNCTION pg_temp.in_zone(zone text) RETURNS TABLE (zone_name text, hours text, days text, parts text) LANGUAGE plpgsql AS $$
 BEGIN

@@ -1,0 +1,225 @@
+/*
+ * upsert.c
+ *		Rows that are found by an index and changed, or added, without SQL.
+ *
+ * What the server's own apply workers of logical replication do, but for rows
+ * that nobody else writes: they need not be locked before they are changed.
+ */
+#include "postgres.h"
+
+#include "access/stratnum.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "executor/executor.h"
+#include "lib/stringinfo.h"
+#include "miscadmin.h"
+#include "optimizer/optimizer.h"
+#include "rewrite/rewriteHandler.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/snapmgr.h"
+
+#include "catalog.h"
+#include "compat.h"
+#include "upsert.h"
+
+static void
+require_owner(Relation rel)
+{
+	if (rel->rd_rel->relowner == GetUserId())
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("table apikey.%s does not belong to the owner of the others",
+					RelationGetRelationName(rel)),
+			 errdetail("Nothing is written to it: its triggers would act for the wrong role."),
+			 errhint("Use ALTER TABLE apikey.%s OWNER TO %s.",
+					 RelationGetRelationName(rel),
+					 quote_identifier(GetUserNameFromId(GetUserId(), false)))));
+}
+
+static const char *
+key_names(const char *const *columns, int nkeys)
+{
+	StringInfoData names;
+
+	initStringInfo(&names);
+	for (int i = 0; i < nkeys; i++)
+		appendStringInfo(&names, "%s%s", i > 0 ? ", " : "", columns[i]);
+	return names.data;
+}
+
+static void
+prepare_key(ApikeyUpsert *upsert)
+{
+	Relation	index = upsert->index;
+
+	for (int i = 0; i < upsert->nkeys; i++)
+	{
+		Oid			equal = get_opfamily_member(index->rd_opfamily[i],
+												index->rd_opcintype[i],
+												index->rd_opcintype[i],
+												BTEqualStrategyNumber);
+
+		ScanKeyInit(&upsert->key[i], i + 1, BTEqualStrategyNumber,
+					get_opcode(equal), (Datum) 0);
+		upsert->key[i].sk_collation = index->rd_indcollation[i];
+	}
+}
+
+/*
+ * Columns that somebody has added get their defaults.
+ */
+static void
+prepare_defaults(ApikeyUpsert *upsert, int ncolumns)
+{
+	TupleDesc	desc = RelationGetDescr(upsert->rel);
+
+	upsert->defaults = palloc0(desc->natts * sizeof(ExprState *));
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute attribute = TupleDescAttr(desc, i);
+		bool		ours = attribute->attisdropped || attribute->attgenerated != '\0';
+		Expr	   *expr;
+
+		for (int j = 0; j < ncolumns; j++)
+			ours |= upsert->column[j] == i + 1;
+		if (ours)
+			continue;
+		expr = (Expr *) build_column_default(upsert->rel, i + 1);
+		if (expr != NULL)
+			upsert->defaults[i] = ExecInitExpr(expression_planner(expr), NULL);
+	}
+}
+
+static void
+set_defaults(ApikeyUpsert *upsert)
+{
+	TupleTableSlot *row = upsert->row;
+
+	for (int i = 0; i < row->tts_tupleDescriptor->natts; i++)
+	{
+		if (upsert->defaults[i] != NULL)
+			row->tts_values[i] = ExecEvalExprSwitchContext(upsert->defaults[i],
+														   GetPerTupleExprContext(upsert->estate),
+														   &row->tts_isnull[i]);
+	}
+}
+
+ApikeyUpsert *
+apikey_upsert_begin(EState *estate, Relation rel, const char *const *columns,
+					int ncolumns, int nkeys)
+{
+	ApikeyUpsert *upsert = palloc0(sizeof(ApikeyUpsert));
+	Oid			index;
+
+	Assert(ncolumns <= APIKEY_UPSERT_COLUMNS_MAX);
+	Assert(nkeys <= APIKEY_UPSERT_KEYS_MAX);
+	require_owner(rel);
+	for (int i = 0; i < ncolumns; i++)
+	{
+		upsert->column[i] = get_attnum(RelationGetRelid(rel), columns[i]);
+		if (upsert->column[i] == InvalidAttrNumber)
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_COLUMN),
+					 errmsg("column \"%s\" of table apikey.%s does not exist",
+							columns[i], RelationGetRelationName(rel))));
+	}
+	index = apikey_find_index(rel, upsert->column, nkeys);
+	if (!OidIsValid(index))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("table apikey.%s has lost its primary key",
+						RelationGetRelationName(rel)),
+				 errdetail("Rows are looked up by %s.", key_names(columns, nkeys)),
+				 errhint("Use ALTER TABLE apikey.%s ADD PRIMARY KEY (%s).",
+						 RelationGetRelationName(rel), key_names(columns, nkeys))));
+
+	upsert->rel = rel;
+	upsert->estate = estate;
+	upsert->nkeys = nkeys;
+	upsert->target = makeNode(ResultRelInfo);
+	/* range table index 0: in no range table */
+	InitResultRelInfo(upsert->target, rel, 0, NULL, 0);
+	ExecOpenIndices(upsert->target, false);
+	apikey_recheck_init(&upsert->recheck, estate);
+	upsert->row = MakeSingleTupleTableSlot(RelationGetDescr(rel), &TTSOpsVirtual);
+	upsert->found = table_slot_create(rel, NULL);
+	upsert->index = index_open(index, AccessShareLock);
+	upsert->scan = apikey_index_beginscan(rel, upsert->index,
+										  GetActiveSnapshot(), nkeys);
+	prepare_key(upsert);
+	prepare_defaults(upsert, ncolumns);
+	return upsert;
+}
+
+void
+apikey_upsert_find(ApikeyUpsert *upsert, const Datum *key)
+{
+	TupleTableSlot *row = upsert->row;
+	int			natts = row->tts_tupleDescriptor->natts;
+
+	ExecClearTuple(row);
+	ResetPerTupleExprContext(upsert->estate);
+	for (int i = 0; i < upsert->nkeys; i++)
+		upsert->key[i].sk_argument = key[i];
+	index_rescan(upsert->scan, upsert->key, upsert->nkeys, NULL, 0);
+	upsert->exists = index_getnext_slot(upsert->scan, ForwardScanDirection,
+										upsert->found);
+	if (upsert->exists)
+	{
+		slot_getallattrs(upsert->found);
+		memcpy(row->tts_values, upsert->found->tts_values, natts * sizeof(Datum));
+		memcpy(row->tts_isnull, upsert->found->tts_isnull, natts * sizeof(bool));
+	}
+	else
+	{
+		memset(row->tts_values, 0, natts * sizeof(Datum));
+		memset(row->tts_isnull, true, natts * sizeof(bool));
+		set_defaults(upsert);
+		for (int i = 0; i < upsert->nkeys; i++)
+			apikey_upsert_set(upsert, i, key[i]);
+	}
+	ExecStoreVirtualTuple(row);
+}
+
+Datum
+apikey_upsert_get(const ApikeyUpsert *upsert, int column, bool *isnull)
+{
+	int			at = upsert->column[column] - 1;
+
+	*isnull = upsert->row->tts_isnull[at];
+	return *isnull ? (Datum) 0 : upsert->row->tts_values[at];
+}
+
+void
+apikey_upsert_set(ApikeyUpsert *upsert, int column, Datum value)
+{
+	int			at = upsert->column[column] - 1;
+
+	upsert->row->tts_values[at] = value;
+	upsert->row->tts_isnull[at] = false;
+}
+
+void
+apikey_upsert_write(ApikeyUpsert *upsert)
+{
+	if (upsert->exists)
+		ExecSimpleRelationUpdate(upsert->target, upsert->estate,
+								 &upsert->recheck, upsert->found, upsert->row);
+	else
+		ExecSimpleRelationInsert(upsert->target, upsert->estate, upsert->row);
+}
+
+void
+apikey_upsert_end(ApikeyUpsert *upsert)
+{
+	index_endscan(upsert->scan);
+	index_close(upsert->index, AccessShareLock);
+	ExecDropSingleTupleTableSlot(upsert->found);
+	ExecDropSingleTupleTableSlot(upsert->row);
+	EvalPlanQualEnd(&upsert->recheck);
+	ExecCloseIndices(upsert->target);
+	table_close(upsert->rel, NoLock);
+}
