@@ -117,6 +117,13 @@ $(error $(PG_CONFIG) --pgxs gives nothing: install the server's headers ("make d
 endif
 include $(PGXS)
 
+# Nobody replaces our functions by others of the same name, so that calls from
+# one to another need no detour.
+ifeq ($(PORTNAME)$(GCC),linuxyes)
+override CFLAGS += -fno-semantic-interposition
+SHLIB_LINK += -Wl,-Bsymbolic
+endif
+
 ifdef VPATH
 $(shell mkdir -p src sql)
 endif

@@ -4,10 +4,61 @@
  */
 #include "postgres.h"
 
+#include "common/hashfn.h"
+#include "port/pg_bswap.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 #include "batch.h"
+
+/* Ids have some time, and random bits behind it. */
+static inline uint32
+hash_usage_key(const UsageKey *key)
+{
+	uint64		part[2];
+
+	memcpy(part, &key->key_id, sizeof(part));
+	part[1] ^= part[0] * UINT64CONST(0x9e3779b97f4a7c15) ^ (uint64) key->hour;
+	return murmurhash32((uint32) part[1] ^ (uint32) (part[1] >> 32));
+}
+
+#define SH_PREFIX			usagehash
+#define SH_ELEMENT_TYPE		Usage
+#define SH_KEY_TYPE			UsageKey
+#define SH_KEY				key
+#define SH_HASH_KEY(tb, key)	hash_usage_key(&(key))
+#define SH_EQUAL(tb, a, b)	(memcmp(&(a), &(b), sizeof(UsageKey)) == 0)
+#define SH_SCOPE			static inline
+#define SH_DECLARE
+#define SH_DEFINE
+#include "lib/simplehash.h"
+
+/* Counts to be sorted: mostly by the first bytes of their key */
+typedef struct SortedUsage
+{
+	uint64		head;
+	Usage	   *usage;
+} SortedUsage;
+
+static int
+compare_usage(const SortedUsage *a, const SortedUsage *b)
+{
+	const UsageKey *x = &a->usage->key;
+	const UsageKey *y = &b->usage->key;
+	int			order;
+
+	if (a->head != b->head)
+		return a->head < b->head ? -1 : 1;
+	order = memcmp(&x->key_id, &y->key_id, UUID_LEN);
+	return order != 0 ? order : (x->hour > y->hour) - (x->hour < y->hour);
+}
+
+#define ST_SORT				sort_by_key
+#define ST_ELEMENT_TYPE		SortedUsage
+#define ST_COMPARE(a, b)	compare_usage(a, b)
+#define ST_SCOPE			static
+#define ST_DEFINE
+#include "lib/sort_template.h"
 
 static TimestampTz
 hour_of(TimestampTz at)
@@ -102,10 +153,10 @@ add_event(const ApikeyEvent *event, void *arg)
 			   sizeof(rehash->to));
 		return;
 	}
-	usage = hash_search(batch->usage, &key, HASH_ENTER, &found);
+	usage = usagehash_insert(batch->usage, key, &found);
 	if (!found)
 		memset((char *) usage + sizeof(UsageKey), 0,
-			   sizeof(Usage) - sizeof(UsageKey));
+			   offsetof(Usage, status) - sizeof(UsageKey));
 	if ((head->flags & APIKEY_EVENT_PASS) != 0)
 	{
 		ApikeyEventPass pass;
@@ -130,18 +181,6 @@ add_event(const ApikeyEvent *event, void *arg)
 	}
 }
 
-static int
-compare_usage(const void *a, const void *b)
-{
-	const UsageKey *x = &(*(Usage *const *) a)->key;
-	const UsageKey *y = &(*(Usage *const *) b)->key;
-	int			order = memcmp(&x->key_id, &y->key_id, UUID_LEN);
-
-	if (order != 0)
-		return order;
-	return (x->hour > y->hour) - (x->hour < y->hour);
-}
-
 /* By key, newest first; of the same microsecond the one counted last */
 static int
 compare_failures(const void *a, const void *b)
@@ -160,21 +199,35 @@ compare_failures(const void *a, const void *b)
 void
 apikey_usage_sort(Usage **rows, int count)
 {
-	qsort(rows, count, sizeof(Usage *), compare_usage);
+	SortedUsage *sorted = palloc_extended(Max(count, 1) * sizeof(SortedUsage),
+										  MCXT_ALLOC_HUGE);
+
+	for (int i = 0; i < count; i++)
+	{
+		uint64		head;
+
+		memcpy(&head, &rows[i]->key.key_id, sizeof(head));
+		sorted[i].head = pg_ntoh64(head);
+		sorted[i].usage = rows[i];
+	}
+	sort_by_key(sorted, count);
+	for (int i = 0; i < count; i++)
+		rows[i] = sorted[i].usage;
+	pfree(sorted);
 }
 
 Usage **
 apikey_batch_usage(const Batch *batch, int *count)
 {
 	Usage	  **rows;
-	HASH_SEQ_STATUS status;
+	usagehash_iterator iterator;
 	Usage	   *usage;
 	int			n = 0;
 
-	*count = hash_get_num_entries(batch->usage);
-	rows = palloc(Max(*count, 1) * sizeof(Usage *));
-	hash_seq_init(&status, batch->usage);
-	while ((usage = hash_seq_search(&status)) != NULL)
+	*count = batch->usage->members;
+	rows = palloc_extended(Max(*count, 1) * sizeof(Usage *), MCXT_ALLOC_HUGE);
+	usagehash_start_iterate(batch->usage, &iterator);
+	while ((usage = usagehash_iterate(batch->usage, &iterator)) != NULL)
 		rows[n++] = usage;
 	apikey_usage_sort(rows, *count);
 	return rows;
@@ -216,12 +269,6 @@ apikey_batch_sort_failures(Batch *batch)
 void
 apikey_batch_collect(Batch *batch, Oid database, const uint64 *limit)
 {
-	HASHCTL		ctl = {
-		.keysize = sizeof(UsageKey),
-		.entrysize = sizeof(Usage),
-		.hcxt = CurrentMemoryContext,
-	};
-
 	HASHCTL		rehash_ctl = {
 		.keysize = sizeof(pg_uuid_t),
 		.entrysize = sizeof(Rehash),
@@ -247,8 +294,7 @@ apikey_batch_collect(Batch *batch, Oid database, const uint64 *limit)
 							   HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	batch->rehash = hash_create("apikey rehash", 64, &rehash_ctl,
 								HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	batch->usage = hash_create("apikey usage", 1024, &ctl,
-							   HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	batch->usage = usagehash_create(CurrentMemoryContext, 1024, NULL);
 	batch->failures_size = 64;
 	batch->failures = palloc(batch->failures_size * sizeof(Failure));
 	apikey_buffer_walk(database, limit, add_event, batch);

@@ -30,6 +30,7 @@ typedef struct Usage
 	uint32	   *hashes;			/* of addresses, with duplicates */
 	int			nhashes;
 	int			hashes_size;
+	uint32		status;			/* of the hash table */
 } Usage;
 
 /* An error; texts live in the batch's context */
@@ -63,7 +64,7 @@ typedef struct Spent
 
 typedef struct Batch
 {
-	HTAB	   *usage;
+	struct usagehash_hash *usage;
 	HTAB	   *sessions;
 	HTAB	   *spent;
 	HTAB	   *rehash;

@@ -12,6 +12,7 @@
 #include "utils/timestamp.h"
 
 #include "buffer.h"
+#include "compat.h"
 #include "shmem.h"
 
 /* How long to wait for room, and for how many times */
@@ -90,7 +91,8 @@ apikey_event_read(int ring, uint64 number, ApikeyEvent *event)
  * Try once.  *crowded: it is time to flush.
  */
 bool
-apikey_event_write(int number, const ApikeyEvent *event, bool *crowded)
+apikey_event_write(int number, const ApikeyDatabase *database,
+				   const ApikeyEvent *event, bool *crowded)
 {
 	ApikeyRing *ring = &apikey_shared->ring[number];
 	uint64		used;
@@ -103,6 +105,7 @@ apikey_event_write(int number, const ApikeyEvent *event, bool *crowded)
 	{
 		copy_in(number, ring->head, event, event->head.nunits);
 		ring->head += event->head.nunits;
+		ring->pending[database - apikey_shared->database]++;
 	}
 	SpinLockRelease(&ring->mutex);
 
@@ -125,9 +128,6 @@ put_event(ApikeyEvent *event, size_t texts_len, int waits)
 
 	event->head.database = MyDatabaseId;
 	event->head.nunits = (size + APIKEY_UNIT_SIZE - 1) / APIKEY_UNIT_SIZE;
-	/* before it can be flushed, or fewer than none would be pending */
-	if (database != NULL)
-		pg_atomic_fetch_add_u64(&database->pending, 1);
 	for (int i = 0; database != NULL && !kept && i <= waits; i++)
 	{
 		/* waiting helps only while there are flushes and they succeed */
@@ -140,15 +140,13 @@ put_event(ApikeyEvent *event, size_t texts_len, int waits)
 			pg_usleep(WAIT_USECS);
 		/* its own ring, or any other that has room */
 		for (int j = 0; j < APIKEY_RINGS && !kept; j++)
-			kept = apikey_event_write((ring + j) % APIKEY_RINGS, event,
-									  &crowded);
+			kept = apikey_event_write((ring + j) % APIKEY_RINGS, database,
+									  event, &crowded);
 		if (crowded)
 			apikey_ask_flush(database, false);
 	}
 	if (!kept)
 	{
-		if (database != NULL)
-			pg_atomic_fetch_sub_u64(&database->pending, 1);
 		pg_atomic_fetch_add_u64(&apikey_shared->events_lost, 1);
 		if (waits == 0)
 			return false;
@@ -171,13 +169,31 @@ apikey_buffer_put_now(ApikeyEvent *event, size_t texts_len)
 }
 
 uint64
-apikey_buffer_pending(void)
+apikey_buffer_pending(const ApikeyDatabase *database)
 {
 	uint64		sum = 0;
 
-	for (int i = 0; i < APIKEY_DATABASES_MAX; i++)
-		sum += pg_atomic_read_u64(&apikey_shared->database[i].pending);
+	for (int i = 0; i < APIKEY_RINGS; i++)
+	{
+		ApikeyRing *ring = &apikey_shared->ring[i];
+
+		SpinLockAcquire(&ring->mutex);
+		if (database != NULL)
+			sum += ring->pending[database - apikey_shared->database];
+		for (int j = 0; database == NULL && j < APIKEY_DATABASES_MAX; j++)
+			sum += ring->pending[j];
+		SpinLockRelease(&ring->mutex);
+	}
 	return sum;
+}
+
+void
+apikey_buffer_prefetch(void)
+{
+	int			number = MyProcPid % APIKEY_RINGS;
+
+	/* if the place is taken meanwhile, nothing is lost but time */
+	apikey_prefetch(apikey_ring_unit(number, apikey_shared->ring[number].head));
 }
 
 TimestampTz
@@ -228,20 +244,27 @@ ring_tail(int number)
 
 /*
  * Walk over the events of a database, or of all (InvalidOid), in one ring.
+ * Events of one unit, which most are, are looked at where they lie.
  */
 static void
 walk_ring(int ring, Oid database, uint64 from, uint64 limit,
 		  ApikeyEventCallback callback, void *arg)
 {
-	ApikeyEvent event;
+	ApikeyEvent room;
+	const ApikeyEvent *event;
 
 	for (uint64 at = Max(from, ring_tail(ring)); at < limit;
-		 at += event.head.nunits)
+		 at += event->head.nunits)
 	{
-		apikey_event_read(ring, at, &event);
-		if ((event.head.flags & APIKEY_EVENT_DONE) == 0 &&
-			(database == InvalidOid || event.head.database == database))
-			callback(&event, arg);
+		event = (const ApikeyEvent *) apikey_ring_unit(ring, at);
+		if (event->head.nunits > 1)
+		{
+			apikey_event_read(ring, at, &room);
+			event = &room;
+		}
+		if ((event->head.flags & APIKEY_EVENT_DONE) == 0 &&
+			(database == InvalidOid || event->head.database == database))
+			callback(event, arg);
 	}
 }
 
@@ -269,18 +292,48 @@ apikey_buffer_walk_from(Oid database, const uint64 from[APIKEY_RINGS],
 }
 
 /*
+ * Mark the events of a database in one ring as done, but for those before
+ * which no other lies: up to *clear the tail can just be moved.  Returns how
+ * many there are of both.
+ */
+static uint64
+mark_done(int number, Oid database, uint64 limit, uint64 *clear)
+{
+	uint64		at = ring_tail(number);
+	uint64		count = 0;
+
+	*clear = at;
+	while (at < limit)
+	{
+		ApikeyEventHead *head = (ApikeyEventHead *) apikey_ring_unit(number, at);
+		bool		was_done = (head->flags & APIKEY_EVENT_DONE) != 0;
+		bool		first = *clear == at;
+
+		at += head->nunits;
+		if (!was_done && head->database != database)
+			continue;
+		count += !was_done;
+		if (first)
+			*clear = at;
+		else
+			head->flags |= APIKEY_EVENT_DONE;
+	}
+	return count;
+}
+
+/*
  * Give back what lies done at the tail.  Nobody is walking, and nobody else
  * moves the tail: only to set it the producers are kept waiting.
  */
 static void
-advance_tail(int number)
+advance_tail(int number, uint64 clear, int slot, uint64 count)
 {
 	ApikeyRing *ring = &apikey_shared->ring[number];
 	uint64		tail;
 	uint64		end;
 
 	SpinLockAcquire(&ring->mutex);
-	tail = ring->tail;
+	tail = Max(ring->tail, clear);
 	end = ring->head;
 	SpinLockRelease(&ring->mutex);
 	while (tail < end)
@@ -293,38 +346,28 @@ advance_tail(int number)
 	}
 	SpinLockAcquire(&ring->mutex);
 	ring->tail = tail;
+	ring->pending[slot] -= count;
 	SpinLockRelease(&ring->mutex);
 }
 
 uint64
 apikey_buffer_done(ApikeyDatabase *database, const uint64 limit[APIKEY_RINGS])
 {
-	uint64		count = 0;
+	uint64		clear[APIKEY_RINGS];
+	uint64		count[APIKEY_RINGS];
+	uint64		sum = 0;
 
 	LWLockAcquire(apikey_shared->walk_lock, LW_SHARED);
 	for (int i = 0; i < APIKEY_RINGS; i++)
-	{
-		uint64		at = ring_tail(i);
-
-		while (at < limit[i])
-		{
-			ApikeyEventHead *head = (ApikeyEventHead *) apikey_ring_unit(i, at);
-
-			if (head->database == database->oid &&
-				(head->flags & APIKEY_EVENT_DONE) == 0)
-			{
-				head->flags |= APIKEY_EVENT_DONE;
-				count++;
-			}
-			at += head->nunits;
-		}
-	}
+		count[i] = mark_done(i, database->oid, limit[i], &clear[i]);
 	LWLockRelease(apikey_shared->walk_lock);
 
 	LWLockAcquire(apikey_shared->walk_lock, LW_EXCLUSIVE);
 	for (int i = 0; i < APIKEY_RINGS; i++)
-		advance_tail(i);
+	{
+		advance_tail(i, clear[i], database - apikey_shared->database, count[i]);
+		sum += count[i];
+	}
 	LWLockRelease(apikey_shared->walk_lock);
-	pg_atomic_fetch_sub_u64(&database->pending, count);
-	return count;
+	return sum;
 }

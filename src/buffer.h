@@ -100,8 +100,9 @@ extern bool apikey_buffer_put_now(ApikeyEvent *event, size_t texts_len);
 /* The slot of this database; NULL if there are too many databases. */
 extern ApikeyDatabase *apikey_buffer_database(void);
 
-/* Events of all databases that are buffered; when the oldest came, or 0. */
-extern uint64 apikey_buffer_pending(void);
+/* Events that are buffered, of a database or (NULL) of all; when the oldest
+ * came, or 0. */
+extern uint64 apikey_buffer_pending(const ApikeyDatabase *database);
 extern TimestampTz apikey_buffer_oldest(void);
 
 /*
@@ -121,10 +122,16 @@ extern void apikey_buffer_walk_from(Oid database,
 extern uint64 apikey_buffer_done(ApikeyDatabase *database,
 								 const uint64 limit[APIKEY_RINGS]);
 
+/*
+ * Let the processor fetch where the next event of this process goes, some time
+ * before it is put there.
+ */
+extern void apikey_buffer_prefetch(void);
+
 /* One event of a ring, out and in (false: no room); for the two below. */
 extern void apikey_event_read(int ring, uint64 number, ApikeyEvent *event);
-extern bool apikey_event_write(int ring, const ApikeyEvent *event,
-							   bool *crowded);
+extern bool apikey_event_write(int ring, const ApikeyDatabase *database,
+							   const ApikeyEvent *event, bool *crowded);
 
 /* buffer_file.c, in the postmaster: load what a clean stop has saved. */
 extern void apikey_buffer_restore(void);

@@ -129,7 +129,7 @@ save_buffer(int code, Datum arg)
 {
 	EventsFile	out = {0};
 
-	if (code != 0 || apikey_shared == NULL || apikey_buffer_pending() == 0)
+	if (code != 0 || apikey_shared == NULL || apikey_buffer_pending(NULL) == 0)
 		return;
 	out.file = AllocateFile(EVENTS_FILE_TMP, PG_BINARY_W);
 	if (out.file != NULL)
@@ -181,10 +181,8 @@ read_events(EventsFile *in, uint64 count, bool keep)
 		if (in->failed || !keep)
 			continue;
 		database = find_database(event.head.database);
-		if (database != NULL &&
-			apikey_event_write(i % APIKEY_RINGS, &event, &crowded))
-			pg_atomic_fetch_add_u64(&database->pending, 1);
-		else
+		if (database == NULL ||
+			!apikey_event_write(i % APIKEY_RINGS, database, &event, &crowded))
 			pg_atomic_fetch_add_u64(&apikey_shared->events_lost, 1);
 	}
 }

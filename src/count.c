@@ -334,7 +334,7 @@ apikey_sql_stats_now(PG_FUNCTION_ARGS)
 		Int64GetDatum(all - apikey_tally_sum(APIKEY_VALID));
 	values[STATS_CACHE_HITS] = Int64GetDatum(apikey_tally_sum(APIKEY_TALLY_CACHE_HIT));
 	values[STATS_CACHE_MISSES] = Int64GetDatum(apikey_tally_sum(APIKEY_TALLY_CACHE_MISS));
-	values[STATS_BUFFERED] = Int64GetDatum(apikey_buffer_pending());
+	values[STATS_BUFFERED] = Int64GetDatum(apikey_buffer_pending(NULL));
 	values[STATS_FLUSHED] = Int64GetDatum(pg_atomic_read_u64(&apikey_shared->events_flushed));
 	values[STATS_LOST] = Int64GetDatum(pg_atomic_read_u64(&apikey_shared->events_lost));
 	values[STATS_LIMIT_SLOTS_USED] = Int64GetDatum(apikey_meters_slots_used());
@@ -455,7 +455,7 @@ apikey_sql_flush_usage(PG_FUNCTION_ARGS)
 
 	apikey_require_preload("apikey.flush_usage()");
 	database = apikey_buffer_database();
-	pending = database == NULL ? 0 : pg_atomic_read_u64(&database->pending);
+	pending = database == NULL ? 0 : apikey_buffer_pending(database);
 	if (pending == 0)
 		PG_RETURN_INT64(0);
 	flushes = database->flushes;
@@ -465,7 +465,7 @@ apikey_sql_flush_usage(PG_FUNCTION_ARGS)
 	{
 		CHECK_FOR_INTERRUPTS();
 		if (database->flushes >= target ||
-			pg_atomic_read_u64(&database->pending) == 0)
+			apikey_buffer_pending(database) == 0)
 			PG_RETURN_INT64(pending);
 		/* urgent once: a worker that fails is not to be started all the time */
 		apikey_ask_flush(database, i == 0);

@@ -63,8 +63,6 @@ initialize(void)
 	pg_atomic_init_u64(&apikey_shared->events_flushed, 0);
 	pg_atomic_init_u64(&apikey_shared->events_lost, 0);
 	apikey_shared->stats_reset = GetCurrentTimestamp();
-	for (int i = 0; i < APIKEY_DATABASES_MAX; i++)
-		pg_atomic_init_u64(&apikey_shared->database[i].pending, 0);
 	SpinLockInit(&apikey_shared->slow.mutex);
 	ConditionVariableInit(&apikey_shared->slow.turn_ended);
 	apikey_random(apikey_shared->slow.secret,

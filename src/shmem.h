@@ -41,7 +41,7 @@
  * it, under the mutex.  Between tail and head nobody writes but the flush
  * worker of the event's database, which marks events as done; tail moves over
  * these under the mutex and walk_lock, so that it never overtakes a worker who
- * is walking.
+ * is walking.  Each has lines of the processor's cache of its own.
  */
 typedef struct ApikeyRing
 {
@@ -49,6 +49,8 @@ typedef struct ApikeyRing
 	uint64		head;
 	uint64		tail;
 	uint64		nunits;
+	uint64		pending[APIKEY_DATABASES_MAX];	/* events not done, under the mutex */
+	char		pad[PG_CACHE_LINE_SIZE];
 } ApikeyRing;
 
 /* What is counted of all verifications: the codes, and these behind them */
@@ -87,9 +89,6 @@ typedef struct ApikeyDatabase
 
 	/* the flush worker's own */
 	int64		maintain_at;	/* after an error: not before */
-
-	/* no lock */
-	pg_atomic_uint64 pending;	/* events buffered */
 } ApikeyDatabase;
 
 /* Wrong texts for one key from one address, since the last right one */

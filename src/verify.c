@@ -15,9 +15,10 @@
 #include "utils/tuplestore.h"
 
 #include "apikey.h"
+#include "buffer.h"
 #include "catalog.h"
-#include "count.h"
 #include "compat.h"
+#include "count.h"
 #include "decide.h"
 #include "keycache.h"
 #include "scopes.h"
@@ -383,6 +384,7 @@ void
 apikey_verify_request(ApikeyDecision *decision, const ApikeyRequest *request,
 					  ApikeyPolicy *policy)
 {
+	apikey_buffer_prefetch();
 	apikey_decide(decision, request, policy, NULL);
 	apikey_count_verify(decision);
 }

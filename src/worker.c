@@ -153,7 +153,7 @@ wants_worker(ApikeyDatabase *database)
 	bool		wanted;
 	bool		failing;
 
-	if (pg_atomic_read_u64(&database->pending) == 0)
+	if (!OidIsValid(database->oid) || apikey_buffer_pending(database) == 0)
 		return false;
 	LWLockAcquire(apikey_shared->lock, LW_SHARED);
 	wanted = database->worker_pid == 0 &&
@@ -189,7 +189,7 @@ free_databases(void)
 		ApikeyDatabase *database = &apikey_shared->database[i];
 
 		if (OidIsValid(database->oid) && database->worker_pid == 0 &&
-			pg_atomic_read_u64(&database->pending) == 0 &&
+			apikey_buffer_pending(database) == 0 &&
 			!database_exists(database->oid))
 			free_database(database);
 	}
@@ -353,7 +353,7 @@ apikey_flush_worker_main(Datum arg)
 		maintain_when_due();
 		flush_or_note();
 		if (apikey_clock() >= end ||
-			pg_atomic_read_u64(&mine->pending) == 0)
+			apikey_buffer_pending(mine) == 0)
 			break;
 		(void) WaitLatch(MyLatch,
 						 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
