@@ -388,10 +388,12 @@ apikey_sql_rotate(PG_FUNCTION_ARGS)
 	NewKey		key;
 	ApikeyExpiry expiry;
 	TimestampTz now = GetCurrentTimestamp();
+	MemoryContext caller = CurrentMemoryContext;
 	const Interval *overlap = overlap_argument(fcinfo);
 	const pg_uuid_t *key_id;
 	ApikeyText	named;
 	char	   *actor;
+	Datum		result;
 
 	apikey_require_writable("apikey.rotate()");
 	key_id = apikey_key_id_argument(fcinfo, ROTATE_KEY_ID);
@@ -423,7 +425,11 @@ apikey_sql_rotate(PG_FUNCTION_ARGS)
 	apikey_newkey_store(&key.row, "issue");
 	supersede(&old, &key, overlap, now);
 	inherit_limits(&old, &key);
+
+	/* what the key consists of is gone after SPI_finish() */
+	MemoryContextSwitchTo(caller);
+	result = issued_datum(&key);
 	SPI_finish();
 	apikey_leave(&saved);
-	return issued_datum(&key);
+	return result;
 }
