@@ -15,10 +15,11 @@
 #include "utils/timestamp.h"
 
 #include "admit.h"
+#include "compat.h"
+#include "consumed.h"
 #include "decide.h"
 #include "meter.h"
 #include "settings.h"
-#include "consumed.h"
 
 /* Room for so many meters on the stack */
 #define METERS_MAX		8

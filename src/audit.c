@@ -7,6 +7,7 @@
 #include "postgres.h"
 
 #include "access/table.h"
+#include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -29,31 +30,31 @@ enum
 };
 
 static void
-push_key(JsonbParseState **state, const char *name)
+push_key(ApikeyJsonb *state, const char *name)
 {
 	JsonbValue	value = {.type = jbvString};
 
 	value.val.string.val = (char *) name;
 	value.val.string.len = strlen(name);
-	pushJsonbValue(state, WJB_KEY, &value);
+	apikey_jsonb_push(state, WJB_KEY, &value);
 }
 
 static void
-push_string(JsonbParseState **state, JsonbIteratorToken token,
+push_string(ApikeyJsonb *state, JsonbIteratorToken token,
 			const char *text)
 {
 	JsonbValue	value = {.type = jbvString};
 
 	value.val.string.val = (char *) text;
 	value.val.string.len = strlen(text);
-	pushJsonbValue(state, token, &value);
+	apikey_jsonb_push(state, token, &value);
 }
 
 /*
  * Add a text column, if it is not null.
  */
 static void
-add_text(JsonbParseState **state, const char *name, const ApikeyKey *key,
+add_text(ApikeyJsonb *state, const char *name, const ApikeyKey *key,
 		 ApikeyKeyColumn column)
 {
 	if (key->null[column])
@@ -66,7 +67,7 @@ add_text(JsonbParseState **state, const char *name, const ApikeyKey *key,
  * Add a list, if there is one; its elements by their output function.
  */
 static void
-add_list(JsonbParseState **state, const char *name, bool given, Datum array,
+add_list(ApikeyJsonb *state, const char *name, bool given, Datum array,
 		 PGFunction output)
 {
 	Datum	   *elements;
@@ -80,11 +81,11 @@ add_list(JsonbParseState **state, const char *name, bool given, Datum array,
 	deconstruct_array(list, ARR_ELEMTYPE(list), -1, false, TYPALIGN_INT,
 					  &elements, &nulls, &count);
 	push_key(state, name);
-	pushJsonbValue(state, WJB_BEGIN_ARRAY, NULL);
+	apikey_jsonb_push(state, WJB_BEGIN_ARRAY, NULL);
 	for (int i = 0; i < count; i++)
 		push_string(state, WJB_ELEM,
 					DatumGetCString(DirectFunctionCall1(output, elements[i])));
-	pushJsonbValue(state, WJB_END_ARRAY, NULL);
+	apikey_jsonb_push(state, WJB_END_ARRAY, NULL);
 }
 
 /*
@@ -93,12 +94,12 @@ add_list(JsonbParseState **state, const char *name, bool given, Datum array,
 static Datum
 describe_key(const ApikeyKey *key)
 {
-	JsonbParseState *state = NULL;
+	ApikeyJsonb state = {0};
 	struct varlena *scopes = (struct varlena *)
 		PG_DETOAST_DATUM_PACKED(key->value[KEY_SCOPES]);
 	ApikeyGrants grants = apikey_scopes_open(scopes);
 
-	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	apikey_jsonb_push(&state, WJB_BEGIN_OBJECT, NULL);
 	add_text(&state, "name", key, KEY_NAME);
 	add_text(&state, "kind", key, KEY_KIND);
 	add_text(&state, "display", key, KEY_DISPLAY);
@@ -121,9 +122,8 @@ describe_key(const ApikeyKey *key)
 					DatumGetCString(DirectFunctionCall1(uuid_out,
 														key->value[KEY_ROTATED_FROM])));
 	}
-	return JsonbPGetDatum(JsonbValueToJsonb(pushJsonbValue(&state,
-														   WJB_END_OBJECT,
-														   NULL)));
+	apikey_jsonb_push(&state, WJB_END_OBJECT, NULL);
+	return JsonbPGetDatum(JsonbValueToJsonb(state.result));
 }
 
 void

@@ -346,7 +346,7 @@ apikey_scan(Relation rel, Oid index, ScanKey keys, int nkeys,
 	}
 	else
 	{
-		TableScanDesc scan = table_beginscan(rel, SnapshotAny, 0, NULL);
+		TableScanDesc scan = apikey_table_beginscan(rel, SnapshotAny);
 
 		while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
 		{

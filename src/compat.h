@@ -9,16 +9,19 @@
 #include "postgres.h"
 
 #include "access/genam.h"
+#include "access/tableam.h"
 #include "access/tupdesc.h"
 #include "common/jsonapi.h"
 #include "executor/executor.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "mb/pg_wchar.h"
+#include "miscadmin.h"
 #include "storage/bufmgr.h"
 #include "utils/acl.h"
 #include "utils/fmgroids.h"
 #include "utils/guc.h"
+#include "utils/jsonb.h"
 #include "utils/rel.h"
 #if PG_VERSION_NUM >= 160000
 #include "nodes/miscnodes.h"
@@ -34,6 +37,13 @@
 #define apikey_prefetch(address)	__builtin_prefetch(address)
 #else
 #define apikey_prefetch(address)	((void) 0)
+#endif
+
+/* Stands before the declaration of a function that does not return. */
+#if PG_VERSION_NUM >= 180000
+#define apikey_noreturn	pg_noreturn
+#else
+#define apikey_noreturn	pg_attribute_noreturn()
 #endif
 
 /* Module identity carries name and version from 18 on. */
@@ -99,6 +109,39 @@ apikey_index_beginscan(Relation heap, Relation index, Snapshot snapshot,
 	return index_beginscan(heap, index, snapshot, NULL, nkeys, 0);
 #else
 	return index_beginscan(heap, index, snapshot, nkeys, 0);
+#endif
+}
+
+/* A scan of the whole table; 19 has flags of the caller's. */
+static inline TableScanDesc
+apikey_table_beginscan(Relation rel, Snapshot snapshot)
+{
+#if PG_VERSION_NUM >= 190000
+	return table_beginscan(rel, snapshot, 0, NULL, 0);
+#else
+	return table_beginscan(rel, snapshot, 0, NULL);
+#endif
+}
+
+/* A jsonb value in the making; from 19 on the server keeps the result there. */
+#if PG_VERSION_NUM >= 190000
+typedef JsonbInState ApikeyJsonb;
+#else
+typedef struct ApikeyJsonb
+{
+	JsonbParseState *state;
+	JsonbValue *result;
+} ApikeyJsonb;
+#endif
+
+static inline void
+apikey_jsonb_push(ApikeyJsonb *jsonb, JsonbIteratorToken token,
+				  JsonbValue *value)
+{
+#if PG_VERSION_NUM >= 190000
+	pushJsonbValue(jsonb, token, value);
+#else
+	jsonb->result = pushJsonbValue(&jsonb->state, token, value);
 #endif
 }
 

@@ -11,6 +11,7 @@
 #include "utils/uuid.h"
 
 #include "buffer.h"
+#include "compat.h"
 #include "decide.h"
 
 typedef struct ApikeyIdentity
@@ -58,8 +59,7 @@ extern const ApikeyIdentity *apikey_identity_bound(void);
  * Raise a decision that is not valid as an error of class KA: for the caller
  * of the API, so with public codes only.
  */
-extern void apikey_refuse(const ApikeyDecision *decision)
-			pg_attribute_noreturn();
+apikey_noreturn extern void apikey_refuse(const ApikeyDecision *decision);
 
 /* The message domain of errors that are refusals: these are counted already */
 #define APIKEY_REFUSAL_DOMAIN	"apikey-refusal"

@@ -232,7 +232,7 @@ decode_nets(ApikeyKey *key)
 	ArrayType  *array = DatumGetArrayTypeP(key->value[KEY_ALLOWED_IPS]);
 	int			size = ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array));
 	ApikeyNet  *nets = palloc0(Max(size, 1) * sizeof(ApikeyNet));
-	const bits8 *present = ARR_NULLBITMAP(array);
+	const uint8 *present = ARR_NULLBITMAP(array);
 	char	   *at = ARR_DATA_PTR(array);
 	int			count = 0;
 

@@ -434,10 +434,9 @@ Datum
 apikey_sql_scopes_to_jsonb(PG_FUNCTION_ARGS)
 {
 	ApikeyGrants set = apikey_scopes_open(PG_GETARG_SCOPES(0));
-	JsonbParseState *state = NULL;
-	JsonbValue *result;
+	ApikeyJsonb state = {0};
 
-	pushJsonbValue(&state, WJB_BEGIN_ARRAY, NULL);
+	apikey_jsonb_push(&state, WJB_BEGIN_ARRAY, NULL);
 	for (int i = 0; i < set.count; i++)
 	{
 		ApikeySlice grant = apikey_grants_get(&set, i);
@@ -445,10 +444,10 @@ apikey_sql_scopes_to_jsonb(PG_FUNCTION_ARGS)
 
 		element.val.string.val = (char *) grant.data;
 		element.val.string.len = grant.len;
-		pushJsonbValue(&state, WJB_ELEM, &element);
+		apikey_jsonb_push(&state, WJB_ELEM, &element);
 	}
-	result = pushJsonbValue(&state, WJB_END_ARRAY, NULL);
-	PG_RETURN_JSONB_P(JsonbValueToJsonb(result));
+	apikey_jsonb_push(&state, WJB_END_ARRAY, NULL);
+	PG_RETURN_JSONB_P(JsonbValueToJsonb(state.result));
 }
 
 /*

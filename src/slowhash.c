@@ -17,6 +17,7 @@
 
 #include <unistd.h>
 
+#include "access/htup_details.h"
 #include "catalog/dependency.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"

@@ -80,7 +80,7 @@ fill_key_columns(const ApikeyDecision *d, Datum *values, bool *nulls)
 	}
 	if (nulls[VERDICT_METADATA])
 	{
-		values[VERDICT_METADATA] = JsonbPGetDatum(&no_metadata);
+		values[VERDICT_METADATA] = PointerGetDatum(&no_metadata);
 		nulls[VERDICT_METADATA] = false;
 	}
 	values[VERDICT_SCOPES] = apikey_scopes_array(&d->grants);
@@ -201,7 +201,8 @@ typedef struct Row
 	uint32		at[VERDICT_NCOLUMNS];
 } Row;
 
-#define ROW_HEADER	MAXALIGN(SizeofHeapTupleHeader + BITMAPLEN(VERDICT_NCOLUMNS))
+/* BITMAPLEN() is no constant in every version */
+#define ROW_HEADER	MAXALIGN(SizeofHeapTupleHeader + (VERDICT_NCOLUMNS + 7) / 8)
 
 /*
  * The header of a row, all columns NULL, as the server makes it; NULL if the

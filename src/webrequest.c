@@ -11,6 +11,7 @@
 
 #include "utils/builtins.h"
 
+#include "compat.h"
 #include "settings.h"
 #include "verify.h"
 #include "webrequest.h"
