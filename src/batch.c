@@ -132,7 +132,7 @@ add_spent(Batch *batch, uint64 epoch, int64 amount)
 	spent->amount = (found ? spent->amount : 0) + amount;
 }
 
-static void
+static bool
 add_event(const ApikeyEvent *event, void *arg)
 {
 	Batch	   *batch = arg;
@@ -143,7 +143,9 @@ add_event(const ApikeyEvent *event, void *arg)
 	Usage	   *usage;
 	bool		found;
 
-	batch->nevents++;
+	/* one more may come in than there is room for: by a new key's error */
+	if ((int64) batch->usage->members + batch->nfailures >= batch->max)
+		return false;
 	if ((head->flags & APIKEY_EVENT_REHASH) != 0)
 	{
 		Rehash	   *rehash = hash_search(batch->rehash, &head->key_id,
@@ -151,7 +153,7 @@ add_event(const ApikeyEvent *event, void *arg)
 
 		memcpy(&rehash->to, event->bytes + sizeof(ApikeyEventHead),
 			   sizeof(rehash->to));
-		return;
+		return true;
 	}
 	usage = usagehash_insert(batch->usage, key, &found);
 	if (!found)
@@ -179,6 +181,7 @@ add_event(const ApikeyEvent *event, void *arg)
 		usage->errors_5xx += head->status >= 500;
 		add_failure(batch, event);
 	}
+	return true;
 }
 
 /* By key, newest first; of the same microsecond the one counted last */
@@ -267,7 +270,8 @@ apikey_batch_sort_failures(Batch *batch)
 }
 
 void
-apikey_batch_collect(Batch *batch, Oid database, const uint64 *limit)
+apikey_batch_collect(Batch *batch, Oid database, uint64 limit[APIKEY_RINGS],
+					 int max)
 {
 	HASHCTL		rehash_ctl = {
 		.keysize = sizeof(pg_uuid_t),
@@ -288,6 +292,7 @@ apikey_batch_collect(Batch *batch, Oid database, const uint64 *limit)
 	};
 
 	memset(batch, 0, sizeof(*batch));
+	batch->max = max;
 	batch->sessions = hash_create("apikey sessions", 64, &session_ctl,
 								  HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	batch->spent = hash_create("apikey spent", 64, &spent_ctl,

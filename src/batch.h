@@ -71,12 +71,15 @@ typedef struct Batch
 	Failure    *failures;
 	int			nfailures;
 	int			failures_size;
-	uint64		nevents;
+	int			max;
 } Batch;
 
-/* Add up what is buffered before these limits, in the current context. */
+/*
+ * Add up what is buffered before these limits, in the current context, but of
+ * no more than so many keys and errors; the limits then say how far it came.
+ */
 extern void apikey_batch_collect(Batch *batch, Oid database,
-								 const uint64 *limit);
+								 uint64 limit[APIKEY_RINGS], int max);
 
 /* The counts in ascending order of key and hour. */
 extern Usage **apikey_batch_usage(const Batch *batch, int *count);

@@ -122,7 +122,7 @@ put_event(ApikeyEvent *event, size_t texts_len, int waits)
 	ApikeyDatabase *database = apikey_buffer_database();
 	size_t		size = sizeof(ApikeyEventHead) + texts_len;
 	static int64 no_wait_before = 0;
-	static uint64 waited_at = 0;	/* flushes until then */
+	static int64 waited_at = 0; /* batch of that time */
 	bool		crowded = false;
 	bool		kept = false;
 
@@ -133,7 +133,7 @@ put_event(ApikeyEvent *event, size_t texts_len, int waits)
 		/* waiting helps only while there are flushes and they succeed */
 		if (i > 0 && (database->failures > 0 ||
 					  apikey_shared->launcher_latch == NULL ||
-					  (database->flushes == waited_at &&
+					  (database->batch == waited_at &&
 					   apikey_clock() < no_wait_before)))
 			break;
 		if (i > 0)
@@ -151,7 +151,7 @@ put_event(ApikeyEvent *event, size_t texts_len, int waits)
 		if (waits == 0)
 			return false;
 		no_wait_before = apikey_clock() + NO_WAIT_MS;
-		waited_at = database != NULL ? database->flushes : 0;
+		waited_at = database != NULL ? database->batch : 0;
 	}
 	return kept;
 }
@@ -217,6 +217,22 @@ apikey_buffer_oldest(void)
 	return oldest;
 }
 
+bool
+apikey_buffer_is_crowded(void)
+{
+	bool		crowded = false;
+
+	for (int i = 0; i < APIKEY_RINGS && !crowded; i++)
+	{
+		ApikeyRing *ring = &apikey_shared->ring[i];
+
+		SpinLockAcquire(&ring->mutex);
+		crowded = ring->head - ring->tail > ring->nunits / 2;
+		SpinLockRelease(&ring->mutex);
+	}
+	return crowded;
+}
+
 void
 apikey_buffer_limits(uint64 limit[APIKEY_RINGS])
 {
@@ -244,17 +260,18 @@ ring_tail(int number)
 
 /*
  * Walk over the events of a database, or of all (InvalidOid), in one ring.
- * Events of one unit, which most are, are looked at where they lie.
+ * Events of one unit, which most are, are looked at where they lie.  Returns
+ * where it ended.
  */
-static void
+static uint64
 walk_ring(int ring, Oid database, uint64 from, uint64 limit,
 		  ApikeyEventCallback callback, void *arg)
 {
 	ApikeyEvent room;
 	const ApikeyEvent *event;
+	uint64		at;
 
-	for (uint64 at = Max(from, ring_tail(ring)); at < limit;
-		 at += event->head.nunits)
+	for (at = Max(from, ring_tail(ring)); at < limit; at += event->head.nunits)
 	{
 		event = (const ApikeyEvent *) apikey_ring_unit(ring, at);
 		if (event->head.nunits > 1)
@@ -263,18 +280,28 @@ walk_ring(int ring, Oid database, uint64 from, uint64 limit,
 			event = &room;
 		}
 		if ((event->head.flags & APIKEY_EVENT_DONE) == 0 &&
-			(database == InvalidOid || event->head.database == database))
-			callback(event, arg);
+			(database == InvalidOid || event->head.database == database) &&
+			!callback(event, arg))
+			break;
 	}
+	return at;
 }
 
 void
-apikey_buffer_walk(Oid database, const uint64 limit[APIKEY_RINGS],
+apikey_buffer_walk(Oid database, uint64 limit[APIKEY_RINGS],
 				   ApikeyEventCallback callback, void *arg)
 {
+	bool		stopped = false;
+
 	LWLockAcquire(apikey_shared->walk_lock, LW_SHARED);
 	for (int i = 0; i < APIKEY_RINGS; i++)
-		walk_ring(i, database, 0, limit[i], callback, arg);
+	{
+		uint64		end = stopped ? ring_tail(i) :
+			walk_ring(i, database, 0, limit[i], callback, arg);
+
+		stopped |= end < limit[i];
+		limit[i] = Min(limit[i], end);
+	}
 	LWLockRelease(apikey_shared->walk_lock);
 }
 
@@ -287,7 +314,7 @@ apikey_buffer_walk_from(Oid database, const uint64 from[APIKEY_RINGS],
 	LWLockAcquire(apikey_shared->walk_lock, LW_SHARED);
 	apikey_buffer_limits(limit);
 	for (int i = 0; i < APIKEY_RINGS; i++)
-		walk_ring(i, database, from[i], limit[i], callback, arg);
+		(void) walk_ring(i, database, from[i], limit[i], callback, arg);
 	LWLockRelease(apikey_shared->walk_lock);
 }
 

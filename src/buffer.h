@@ -105,14 +105,17 @@ extern ApikeyDatabase *apikey_buffer_database(void);
 extern uint64 apikey_buffer_pending(const ApikeyDatabase *database);
 extern TimestampTz apikey_buffer_oldest(void);
 
+/* Is a ring half full? */
+extern bool apikey_buffer_is_crowded(void);
+
 /*
  * For the flush worker of a database: where the rings end now, a walk over
- * its events before these limits, and marking them as done.
+ * its events before these limits, and marking them as done.  The callback
+ * returns false to stop before an event; the limits then say where.
  */
 extern void apikey_buffer_limits(uint64 limit[APIKEY_RINGS]);
-typedef void (*ApikeyEventCallback) (const ApikeyEvent *event, void *arg);
-extern void apikey_buffer_walk(Oid database,
-							   const uint64 limit[APIKEY_RINGS],
+typedef bool (*ApikeyEventCallback) (const ApikeyEvent *event, void *arg);
+extern void apikey_buffer_walk(Oid database, uint64 limit[APIKEY_RINGS],
 							   ApikeyEventCallback callback, void *arg);
 
 /* A walk over its events from these numbers up to now; from anywhere. */

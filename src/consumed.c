@@ -36,6 +36,10 @@
 /* How often to begin anew because a flush came in between */
 #define TRIES_MAX	100
 
+/* From which try on the flush worker is asked for a pause, and for how long */
+#define HOLD_FROM	3
+#define HOLD_MS		200
+
 /* Columns, as 45_usage.sql and 58_credit.sql create them */
 enum
 {
@@ -200,7 +204,7 @@ add_tables(Tally *tally)
 	}
 }
 
-static void
+static bool
 add_event(const ApikeyEvent *event, void *arg)
 {
 	Tally	   *tally = arg;
@@ -208,7 +212,7 @@ add_event(const ApikeyEvent *event, void *arg)
 	ApikeyEventPass pass;
 
 	if ((head->flags & APIKEY_EVENT_PASS) == 0)
-		return;
+		return true;
 	memcpy(&pass, event->bytes + sizeof(*head), sizeof(pass));
 	if (tally->epoch == 0)
 		tally->sum += pass.account_hash == tally->account_hash &&
@@ -217,6 +221,7 @@ add_event(const ApikeyEvent *event, void *arg)
 	else if (pass.key_epoch == tally->epoch ||
 			 pass.account_epoch == tally->epoch)
 		tally->sum += head->of.cost;
+	return true;
 }
 
 static int64
@@ -230,6 +235,8 @@ add_up(Tally *tally)
 		uint64		from[APIKEY_RINGS] = {0};
 
 		CHECK_FOR_INTERRUPTS();
+		if (database != NULL && i >= HOLD_FROM)
+			database->hold_until = apikey_clock() + HOLD_MS;
 		tally->sum = 0;
 		add_tables(tally);
 		if (database == NULL)

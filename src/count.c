@@ -450,7 +450,6 @@ apikey_sql_flush_usage(PG_FUNCTION_ARGS)
 {
 	ApikeyDatabase *database;
 	uint64		pending;
-	uint64		flushes;
 	uint64		target;
 
 	apikey_require_preload("apikey.flush_usage()");
@@ -458,9 +457,10 @@ apikey_sql_flush_usage(PG_FUNCTION_ARGS)
 	pending = database == NULL ? 0 : apikey_buffer_pending(database);
 	if (pending == 0)
 		PG_RETURN_INT64(0);
-	flushes = database->flushes;
 	/* one that is under way may have begun too early: wait for the next */
-	target = flushes + (database->in_flight ? 2 : 1);
+	LWLockAcquire(apikey_shared->lock, LW_SHARED);
+	target = database->flushes + (database->flushing ? 2 : 1);
+	LWLockRelease(apikey_shared->lock);
 	for (int i = 0; i < FLUSH_WAITS_MAX && !RecoveryInProgress(); i++)
 	{
 		CHECK_FOR_INTERRUPTS();

@@ -42,6 +42,18 @@
 #define LOCK_TIMEOUT		"500ms"
 #define ERRORS_MAX			50	/* kept per key, so more need not be written */
 
+/*
+ * Keys and errors of a batch at most: where the buffer is half full so few that
+ * it takes less than the time for which who finds it full waits for room; else
+ * no more than come in meanwhile.
+ */
+#define BATCH_MAX			4096
+#define BATCH_MAX_CROWDED	1024
+
+/* How long a reader of quotas can keep the next batch from beginning */
+#define HOLD_MAX_MS			500
+#define HOLD_USECS			5000
+
 static Datum
 make_array(Datum *values, bool *nulls, int count, Oid type, int16 len,
 		   bool byval, char align)
@@ -365,19 +377,23 @@ become_owner(ApikeyPrivileges *saved)
 }
 
 /*
- * Write what is buffered before these limits; returns the number of events
- * that were dropped.
+ * Write what is buffered before these limits, or a part of it: then they say
+ * where it ends.  Returns the number of events that were dropped.
  */
 static uint64
-write_batch(ApikeyDatabase *database, const uint64 *limit)
+write_batch(ApikeyDatabase *database, uint64 limit[APIKEY_RINGS])
 {
 	Batch		batch;
 	int64		number = last_batch() + 1;
 	uint64		dropped;
+	bool		restored = database->restored != 0;
 
-	if (database->restored != 0)
+	if (restored)
 		check_restored(database);
-	apikey_batch_collect(&batch, database->oid, limit);
+	/* whether a file was written is noted once for all of it */
+	apikey_batch_collect(&batch, database->oid, limit,
+						 restored ? INT_MAX : apikey_buffer_is_crowded() ?
+						 BATCH_MAX_CROWDED : BATCH_MAX);
 	LWLockAcquire(apikey_shared->lock, LW_EXCLUSIVE);
 	database->batch = number;
 	memcpy(database->limit, limit, sizeof(database->limit));
@@ -393,27 +409,30 @@ write_batch(ApikeyDatabase *database, const uint64 *limit)
 	return dropped;
 }
 
-void
-apikey_flush(ApikeyDatabase *database)
+/*
+ * Write one batch of what is buffered before these limits, in a transaction of
+ * its own.  Returns whether there is more.
+ */
+static bool
+flush_batch(ApikeyDatabase *database, const uint64 limit[APIKEY_RINGS])
 {
 	ApikeyPrivileges saved;
-	uint64		limit[APIKEY_RINGS];
+	uint64		end[APIKEY_RINGS];
 	uint64		dropped = 0;
 	uint64		done;
 	bool		installed;
 
+	memcpy(end, limit, sizeof(end));
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	pgstat_report_activity(STATE_RUNNING, "writing counted API key usage");
-	apikey_buffer_limits(limit);
 	installed = become_owner(&saved);
 	if (installed)
 	{
 		SPI_connect();
 		settle_batch(database);
-		apikey_buffer_limits(limit);
-		dropped = write_batch(database, limit);
+		dropped = write_batch(database, end);
 		SPI_finish();
 		apikey_leave(&saved);
 	}
@@ -424,16 +443,39 @@ apikey_flush(ApikeyDatabase *database)
 	CommitTransactionCommand();
 
 	/* what belongs to keys or an extension that are gone was not written */
-	done = apikey_buffer_done(database, limit);
+	done = apikey_buffer_done(database, end);
 	if (installed)
 		pg_atomic_fetch_add_u64(&apikey_shared->events_flushed, done - dropped);
 	LWLockAcquire(apikey_shared->lock, LW_EXCLUSIVE);
 	database->in_flight = false;
 	database->restored = 0;
-	database->flushes++;
 	apikey_shared->last_flush_at = GetCurrentTimestamp();
 	if (apikey_shared->flush_error_database == database->oid)
 		apikey_shared->last_flush_error[0] = '\0';
+	LWLockRelease(apikey_shared->lock);
+	return memcmp(end, limit, sizeof(end)) != 0;
+}
+
+void
+apikey_flush(ApikeyDatabase *database)
+{
+	uint64		limit[APIKEY_RINGS];
+
+	LWLockAcquire(apikey_shared->lock, LW_EXCLUSIVE);
+	database->flushing = true;
+	LWLockRelease(apikey_shared->lock);
+	apikey_buffer_limits(limit);
+	while (flush_batch(database, limit))
+	{
+		int64		held_until = apikey_clock() + HOLD_MAX_MS;
+
+		CHECK_FOR_INTERRUPTS();
+		while (apikey_clock() < Min(database->hold_until, held_until))
+			pg_usleep(HOLD_USECS);
+	}
+	LWLockAcquire(apikey_shared->lock, LW_EXCLUSIVE);
+	database->flushing = false;
+	database->flushes++;
 	LWLockRelease(apikey_shared->lock);
 	pgstat_report_stat(true);
 	pgstat_report_activity(STATE_IDLE, NULL);

@@ -11,8 +11,8 @@
 
 /*
  * In a background worker connected to the database: write everything that is
- * buffered for it now, in one transaction, exactly once.  Errors leave the
- * events where they are.
+ * buffered for it now, exactly once, in one transaction or, where there is
+ * much, one after the other.  Errors leave events where they are.
  */
 extern void apikey_flush(ApikeyDatabase *database);
 

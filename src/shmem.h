@@ -85,10 +85,14 @@ typedef struct ApikeyDatabase
 	int64		retry_at;		/* apikey_clock(): not before, after failures */
 	int64		starting_until; /* a worker is on its way */
 	int			failures;
-	uint64		flushes;		/* batches that ended */
+	bool		flushing;		/* a flush is under way, of one batch or more */
+	uint64		flushes;		/* that ended */
 
 	/* the flush worker's own */
 	int64		maintain_at;	/* after an error: not before */
+
+	/* no lock: set by who wants no batch to begin for a moment */
+	int64		hold_until;		/* apikey_clock() */
 } ApikeyDatabase;
 
 /* Wrong texts for one key from one address, since the last right one */

@@ -140,6 +140,7 @@ free_database(ApikeyDatabase *database)
 	database->in_flight = false;
 	database->restored = 0;
 	database->failures = 0;
+	database->hold_until = 0;
 	LWLockRelease(apikey_shared->lock);
 }
 
@@ -252,6 +253,7 @@ leave_flush_worker(int code, Datum arg)
 	mine->worker_pid = 0;
 	mine->worker_latch = NULL;
 	mine->starting_until = 0;
+	mine->flushing = false;
 	if (!failed)
 		mine->failures = 0;		/* also if it was merely terminated */
 	else

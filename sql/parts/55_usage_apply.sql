@@ -1,8 +1,9 @@
 --
 -- Recent errors, and how the background worker writes what it has counted
 --
--- Called by the worker as the owner, all in one transaction:
--- apply_batch, and if that says true apply_usage and apply_errors.
+-- Called by the worker as the owner, all in one transaction: apply_batch, and if
+-- that says true the counts (usage.c; apply_usage is the same for SQL) and
+-- apply_errors.
 --
 
 -- No index but that of the primary key, which serves "the newest of a key" too.

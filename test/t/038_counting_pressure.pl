@@ -111,6 +111,16 @@ SKIP:
 	is(stat_of($node, 'events_lost', 'last_flush_error'), '0|', '... nothing is lost, and the error is over');
 }
 
+# --- More different keys than are written in the time for which a call waits
+# for room: the buffer fills up, calls wait for one batch after the other.
+
+$session->query("CREATE TABLE crowd AS SELECT i.key FROM generate_series(1, 20000) n, apikey.issue('crowd', 'c' || n) i");
+is($session->query('SELECT count(*) FROM generate_series(1, 15) g, crowd c, apikey.verify(c.key, cost => 1 + 0 * g) v WHERE v.ok'), '300000', 'more calls of different keys than the buffer has room for');
+$answered += 300_000;
+flush($node);
+is(counted($node), $answered, '... counted = answered');
+is(stat_of($node, 'events_lost', 'events_buffered'), '0|0', '... nothing is lost');
+
 # --- Rows that are updated with each flush, with no vacuum: pruned in place
 
 $session->query("VACUUM ANALYZE apikey.usage_hour, apikey.usage_day, apikey.key_use, apikey.flush_state, apikey.recent_error");
