@@ -31,8 +31,9 @@ require_owner(Relation rel)
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-			 errmsg("table apikey.%s does not belong to the owner of the others",
-					RelationGetRelationName(rel)),
+			 errmsg("table apikey.%s does not belong to role \"%s\"",
+					RelationGetRelationName(rel),
+					GetUserNameFromId(GetUserId(), false)),
 			 errdetail("Nothing is written to it: its triggers would act for the wrong role."),
 			 errhint("Use ALTER TABLE apikey.%s OWNER TO %s.",
 					 RelationGetRelationName(rel),

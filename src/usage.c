@@ -214,12 +214,11 @@ write_periods(UsageWriter *writer, const ApikeyPeriod *period)
 	for (int from = 0; from < writer->count; from = to)
 	{
 		const Usage *first = writer->rows[from];
-		Datum		value = period->of_hour(first->key.hour);
 
 		for (to = from + 1; to < writer->count; to++)
 		{
 			if (!same_key(writer->rows[to], first) ||
-				period->of_hour(writer->rows[to]->key.hour) != value)
+				!period->same(writer->rows[to]->key.hour, first->key.hour))
 				break;
 		}
 		CHECK_FOR_INTERRUPTS();

@@ -44,6 +44,18 @@ date_of_hour(TimestampTz hour)
 	return DateADTGetDatum((DateADT) day_of(hour));
 }
 
+static bool
+same_hour(TimestampTz hour, TimestampTz other)
+{
+	return hour == other;
+}
+
+static bool
+same_day(TimestampTz hour, TimestampTz other)
+{
+	return day_of(hour) == day_of(other);
+}
+
 static int
 day_of_hour(TimestampTz hour)
 {
@@ -84,6 +96,7 @@ const ApikeyPeriod apikey_by_hour = {
 	.parent = APIKEY_REL_USAGE_HOUR,
 	.columns = COUNT_COLUMNS("hour"),
 	.of_hour = hour_itself,
+	.same = same_hour,
 	.partition_of_hour = day_of_hour,
 	.partition_name = name_of_day,
 };
@@ -92,6 +105,7 @@ const ApikeyPeriod apikey_by_day = {
 	.parent = APIKEY_REL_USAGE_DAY,
 	.columns = COUNT_COLUMNS("day"),
 	.of_hour = date_of_hour,
+	.same = same_day,
 	.partition_of_hour = month_of_hour,
 	.partition_name = name_of_month,
 };

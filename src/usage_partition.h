@@ -30,6 +30,7 @@ typedef struct ApikeyPeriod
 	ApikeyRelation parent;
 	const char *columns[COUNT_NCOLUMNS];
 	Datum		(*of_hour) (TimestampTz hour);	/* the value of its column */
+	bool		(*same) (TimestampTz hour, TimestampTz other);
 	int			(*partition_of_hour) (TimestampTz hour);
 	void		(*partition_name) (int number, char *name);
 } ApikeyPeriod;
