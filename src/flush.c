@@ -82,12 +82,10 @@ node_datum(void)
 static uint64
 apply_usage(Batch *batch)
 {
-	char		node[32];
 	int			count;
 	Usage	  **rows = apikey_batch_usage(batch, &count);
 
-	snprintf(node, sizeof(node), UINT64_FORMAT, GetSystemIdentifier());
-	return apikey_usage_write(node, rows, count);
+	return apikey_usage_write(node_datum(), rows, count);
 }
 
 /*

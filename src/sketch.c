@@ -16,6 +16,7 @@
 
 #include "fmgr.h"
 #include "lib/hyperloglog.h"
+#include "port/pg_bswap.h"
 #include "utils/inet.h"
 
 #include "address.h"
@@ -24,8 +25,6 @@
 #include "record.h"
 #include "secret.h"
 #include "sketch.h"
-
-#define HASH_BYTES				4
 
 /* Between these, in addresses, the server's estimate is replaced. */
 #define MIDDLE_FROM				(1.5 * APIKEY_SKETCH_REGISTERS)
@@ -306,6 +305,26 @@ apikey_sql_sketch_union(PG_FUNCTION_ARGS)
 	return result_of(fcinfo, sketch);
 }
 
+uint32 *
+apikey_sketch_hashes(const bytea *bytes, int *count)
+{
+	int			len = VARSIZE_ANY_EXHDR(bytes);
+	uint32	   *hashes = palloc(Max(len, 1));
+
+	if (len % sizeof(uint32) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid value for argument \"hashes\""),
+				 errdetail("It has %d bytes, no multiple of %d.", len,
+						   (int) sizeof(uint32)),
+				 errhint("Pass hashes of four bytes each.")));
+	memcpy(hashes, VARDATA_ANY(bytes), len);
+	*count = len / sizeof(uint32);
+	for (int i = 0; i < *count; i++)
+		hashes[i] = pg_ntoh32(hashes[i]);
+	return hashes;
+}
+
 PG_FUNCTION_INFO_V1(apikey_sql_sketch_add_hashes);
 
 /*
@@ -319,9 +338,8 @@ apikey_sql_sketch_add_hashes(PG_FUNCTION_ARGS)
 {
 	ApikeySketch *sketch;
 	hyperLogLogState state;
-	bytea	   *hashes;
-	const unsigned char *byte;
-	int			len;
+	uint32	   *hashes;
+	int			count;
 
 	if (PG_ARGISNULL(1))
 	{
@@ -329,22 +347,11 @@ apikey_sql_sketch_add_hashes(PG_FUNCTION_ARGS)
 			PG_RETURN_NULL();
 		PG_RETURN_DATUM(PG_GETARG_DATUM(0));
 	}
-	hashes = PG_GETARG_BYTEA_PP(1);
-	len = VARSIZE_ANY_EXHDR(hashes);
-	if (len % HASH_BYTES != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("invalid value for argument \"hashes\""),
-				 errdetail("It has %d bytes, no multiple of %d.", len,
-						   HASH_BYTES),
-				 errhint("Pass hashes of four bytes each.")));
+	hashes = apikey_sketch_hashes(PG_GETARG_BYTEA_PP(1), &count);
 	sketch = sketch_to_change(fcinfo);
 	state = state_of(sketch);
-	byte = (const unsigned char *) VARDATA_ANY(hashes);
-	for (int i = 0; i < len; i += HASH_BYTES)
-		addHyperLogLog(&state, (uint32) byte[i] << 24 |
-					   (uint32) byte[i + 1] << 16 |
-					   (uint32) byte[i + 2] << 8 | byte[i + 3]);
+	for (int i = 0; i < count; i++)
+		addHyperLogLog(&state, hashes[i]);
 	return result_of(fcinfo, sketch);
 }
 

@@ -28,6 +28,9 @@ extern const ApikeySketch *apikey_sketch_open(Datum datum);
 /* The value in its short form if it has one. */
 extern struct varlena *apikey_sketch_shorten(ApikeySketch *sketch);
 
+/* Hashes that stand in bytes, most significant first.  Errors: 22023. */
+extern uint32 *apikey_sketch_hashes(const bytea *bytes, int *count);
+
 /*
  * Add hashes of addresses, which get sorted, to a stored value, or to none
  * (NULL).  Returns that value itself if it has them already.

@@ -328,19 +328,15 @@ count_dropped(const UsageWriter *writer)
 }
 
 uint64
-apikey_usage_write(const char *node, Usage **rows, int count)
+apikey_usage_write(Datum node, Usage **rows, int count)
 {
-	UsageWriter writer = {
-		.node = CStringGetTextDatum(node),
-		.rows = rows,
-		.keys = palloc0(Max(count, 1) * sizeof(CountedKey)),
-		.count = count,
-		.estate = CreateExecutorState(),
-	};
+	UsageWriter writer = {.node = node, .rows = rows, .count = count};
 	bool		undisturbed;
 
 	if (count == 0)
 		return 0;
+	writer.keys = palloc0(count * sizeof(CountedKey));
+	writer.estate = CreateExecutorState();
 	LockRelationOid(apikey_relation(APIKEY_REL_USAGE_HOUR), RowExclusiveLock);
 	LockRelationOid(apikey_relation(APIKEY_REL_USAGE_DAY), RowExclusiveLock);
 	undisturbed = apikey_try_lock_for_usage();
@@ -394,19 +390,6 @@ array_argument(FunctionCallInfo fcinfo, int number, const char *name, int count,
 	return values;
 }
 
-static void
-take_hashes(Usage *usage, Datum value)
-{
-	bytea	   *bytes = DatumGetByteaPP(value);
-	const unsigned char *byte = (const unsigned char *) VARDATA_ANY(bytes);
-
-	usage->nhashes = VARSIZE_ANY_EXHDR(bytes) / sizeof(uint32);
-	usage->hashes = palloc(Max(usage->nhashes, 1) * sizeof(uint32));
-	for (int i = 0; i < usage->nhashes; i++, byte += sizeof(uint32))
-		usage->hashes[i] = (uint32) byte[0] << 24 | (uint32) byte[1] << 16 |
-			(uint32) byte[2] << 8 | byte[3];
-}
-
 PG_FUNCTION_INFO_V1(apikey_sql_apply_usage);
 
 /*
@@ -457,13 +440,14 @@ apikey_sql_apply_usage(PG_FUNCTION_ARGS)
 		rows[i]->errors_4xx = DatumGetInt64(value[ERRORS_4XX][i]);
 		rows[i]->errors_5xx = DatumGetInt64(value[ERRORS_5XX][i]);
 		if (!null[ADDRESSES][i])
-			take_hashes(rows[i], value[ADDRESSES][i]);
+			rows[i]->hashes = apikey_sketch_hashes(DatumGetByteaPP(value[ADDRESSES][i]),
+												   &rows[i]->nhashes);
 		if (!null[LAST_USED][i])
 			rows[i]->last_used = DatumGetTimestampTz(value[LAST_USED][i]);
 	}
 	apikey_usage_sort(rows, count);
 	SPI_connect();
-	dropped = apikey_usage_write(text_to_cstring(PG_GETARG_TEXT_PP(NODE)), rows, count);
+	dropped = apikey_usage_write(PointerGetDatum(PG_GETARG_TEXT_PP(NODE)), rows, count);
 	SPI_finish();
 	PG_RETURN_INT64((int64) dropped);
 }

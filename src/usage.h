@@ -10,11 +10,11 @@
 #include "batch.h"
 
 /*
- * Add counts, in ascending order of key and hour, to the rows of a node, and
- * note when keys were last used.  Runs between SPI_connect() and SPI_finish()
+ * Add counts, in ascending order of key and hour, to the rows of a node (a
+ * text), and note when keys were last used.  Runs between SPI_connect() and SPI_finish()
  * as the owner of the tables.  Returns how many events were those of keys that
  * are gone, or are about to be, and skips these.
  */
-extern uint64 apikey_usage_write(const char *node, Usage **rows, int count);
+extern uint64 apikey_usage_write(Datum node, Usage **rows, int count);
 
 #endif							/* APIKEY_USAGE_H */

@@ -117,6 +117,7 @@ SELECT pg_column_size(addresses) BETWEEN 1000 AND 4200 AS registers FROM apikey.
 \echo == What does not fit together is refused
 SELECT hours, requests, pg_temp.fails(format($$SELECT apikey.apply_usage('n1', %L, %L, %L, '{0}', '{0}', '{0}', '{""}', '{NULL}')$$, ARRAY[pg_temp.key('idle')], hours, requests))
 FROM (VALUES ('{2031-03-30 00:00+00}', '{1,2}'), ('{2031-03-30 00:00+00}', '{NULL}'), ('{}', '{1}'), ('{2031-03-30 00:00+00}', '{1}')) n (hours, requests);
+SELECT pg_temp.fails(format($$SELECT apikey.apply_usage('n1', %L, '{2031-03-30 00:00+00}', '{1}', '{0}', '{0}', '{0}', %L, '{NULL}')$$, ARRAY[pg_temp.key('idle')], ARRAY['\x0102030405'::bytea]));
 
 \echo == Columns are found by name; a partition without its key is not written to, nor that of another owner
 BEGIN;
