@@ -21,7 +21,6 @@
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/date.h"
-#include "utils/datetime.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/timestamp.h"
@@ -32,6 +31,7 @@
 #include "consumed.h"
 #include "meter.h"
 #include "shmem.h"
+#include "usage_partition.h"
 
 /* How often to begin anew because a flush came in between */
 #define TRIES_MAX	100
@@ -193,12 +193,9 @@ add_tables(Tally *tally)
 	else
 	{
 		char		name[NAMEDATALEN];
-		int			year;
-		int			month;
-		int			day;
+		TimestampTz begin = tally->day * USECS_PER_DAY;
 
-		j2date((int) tally->day + POSTGRES_EPOCH_JDATE, &year, &month, &day);
-		snprintf(name, sizeof(name), "usage_day_p%04d%02d", year, month);
+		apikey_by_day.partition_name(apikey_by_day.partition_of_hour(begin), name);
 		add_partition(tally, "usage_day_default");
 		add_partition(tally, name);
 	}

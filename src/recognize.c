@@ -59,6 +59,17 @@ decide_before_session(ApikeyDecision *d, ApikeyTrace *trace)
 }
 
 /*
+ * The key would be stored under a hash of the very text.
+ */
+static void
+hashed_as_it_is(ApikeyDecision *d)
+{
+	d->hashed.data = d->request->key.data;
+	d->hashed.len = d->request->key.len;
+	d->hashed.algorithm = APIKEY_ALGORITHM_BLAKE2B;
+}
+
+/*
  * Find the key, also among those that were imported, if there are any.
  */
 static ApikeyFind
@@ -69,9 +80,7 @@ find_key(ApikeyDecision *d, ApikeyCachedKey *kept, bool any_text)
 										 &d->key_room, &d->key);
 	ApikeyFind	imported;
 
-	d->hashed.data = text->data;
-	d->hashed.len = text->len;
-	d->hashed.algorithm = APIKEY_ALGORITHM_BLAKE2B;
+	hashed_as_it_is(d);
 	if (found == APIKEY_FOUND || !any_text)
 		return found;
 	d->key = &d->key_room;
@@ -82,9 +91,7 @@ find_key(ApikeyDecision *d, ApikeyCachedKey *kept, bool any_text)
 		return imported;
 	/* it may have become a key like any other since we looked first */
 	found = apikey_find(text->data, text->len, &d->key_room, &d->key);
-	d->hashed.data = text->data;
-	d->hashed.len = text->len;
-	d->hashed.algorithm = APIKEY_ALGORITHM_BLAKE2B;
+	hashed_as_it_is(d);
 	return found;
 }
 

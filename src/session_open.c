@@ -239,7 +239,7 @@ make_session(NewSession *session, const ApikeyDecision *d)
 				 errhint("Pass the few scopes that the session needs.")));
 	rel = table_open(apikey_relation(APIKEY_REL_SESSION), RowExclusiveLock);
 	(void) apikey_insert(rel, session->row.value + 1, session->row.null + 1,
-				  APIKEY_SESSION_NCOLUMNS);
+						 APIKEY_SESSION_NCOLUMNS);
 	table_close(rel, NoLock);
 	apikey_leave(&saved);
 	return cstring_to_text_with_len(token, token_len);

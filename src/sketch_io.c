@@ -8,6 +8,7 @@
 #include "fmgr.h"
 #include "libpq/pqformat.h"
 
+#include "ascii.h"
 #include "compat.h"
 #include "sketch.h"
 
@@ -19,21 +20,6 @@
 #define TEXT_LEN				(TEXT_PREFIX_LEN + 2 * APIKEY_SKETCH_REGISTERS)
 #define DIGIT_BITS				4
 #define DIGIT_MASK				0xf
-
-/*
- * Value of a hexadecimal digit, or -1.
- */
-static int
-digit_value(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
-}
 
 /*
  * Read the text form; NULL after a soft error.  The text is not repeated: the
@@ -56,8 +42,8 @@ sketch_of_text(const char *text, Node *escontext)
 	sketch = apikey_sketch_new();
 	for (int i = 0; i < APIKEY_SKETCH_REGISTERS; i++)
 	{
-		int			high = digit_value(digits[2 * i]);
-		int			low = digit_value(digits[2 * i + 1]);
+		int			high = ascii_hex_value(digits[2 * i]);
+		int			low = ascii_hex_value(digits[2 * i + 1]);
 
 		if (high < 0 || low < 0 ||
 			(high << DIGIT_BITS | low) > APIKEY_SKETCH_RANK_MAX)
