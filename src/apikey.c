@@ -17,6 +17,7 @@
 #include "notify.h"
 #include "settings.h"
 #include "shmem.h"
+#include "verdict_scan.h"
 #include "verify.h"
 #include "worker.h"
 
@@ -54,6 +55,7 @@ _PG_init(void)
 	apikey_catalog_init();
 	apikey_notify_init();
 	apikey_verify_init();
+	apikey_verdict_scan_init();
 	apikey_identity_init();
 	apikey_context_init();
 	if (apikey_preloaded)

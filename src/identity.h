@@ -8,6 +8,7 @@
 
 #include "postgres.h"
 
+#include "fmgr.h"
 #include "utils/uuid.h"
 
 #include "buffer.h"
@@ -60,6 +61,9 @@ extern const ApikeyIdentity *apikey_identity_bound(void);
  * of the API, so with public codes only.
  */
 apikey_noreturn extern void apikey_refuse(const ApikeyDecision *decision);
+
+/* What SQL calls: verification that also sets the identity */
+extern PGDLLEXPORT Datum apikey_sql_authenticate(PG_FUNCTION_ARGS);
 
 /* The message domain of errors that are refusals: these are counted already */
 #define APIKEY_REFUSAL_DOMAIN	"apikey-refusal"

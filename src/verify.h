@@ -7,6 +7,8 @@
 
 #include "postgres.h"
 
+#include "fmgr.h"
+
 #include "decide.h"
 
 /* Columns of apikey.verdict */
@@ -37,6 +39,10 @@ extern void apikey_verify_bad_request(ApikeyDecision *decision,
 extern void apikey_verdict_values(const ApikeyDecision *decision,
 								  Datum *values, bool *nulls);
 extern Datum apikey_verdict_datum(const ApikeyDecision *decision);
+
+/* What SQL calls */
+extern PGDLLEXPORT Datum apikey_sql_verify(PG_FUNCTION_ARGS);
+extern PGDLLEXPORT Datum apikey_sql_verify_inet(PG_FUNCTION_ARGS);
 
 extern void apikey_verify_init(void);
 
