@@ -129,6 +129,41 @@ add_usage(TupleTableSlot *slot, void *arg)
 }
 
 /*
+ * Add what a table has of the account, where a time column, behind the
+ * account in an index, is from a value to before another.
+ */
+static void
+add_usage_of(Tally *tally, Relation rel, const char *time_column,
+			 RegProcedure not_before, Datum from, RegProcedure before, Datum to)
+{
+	Oid			relid = RelationGetRelid(rel);
+	AttrNumber	columns[2];
+	Oid			index;
+	ScanKeyData key[3];
+
+	columns[0] = get_attnum(relid, "account");
+	columns[1] = get_attnum(relid, time_column);
+	tally->requests = get_attnum(relid, "requests");
+	tally->refused = get_attnum(relid, "refused");
+	index = apikey_find_index(rel, columns, lengthof(columns));
+	if (!OidIsValid(index))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("table apikey.%s has no index on (account, %s)",
+						RelationGetRelationName(rel), time_column),
+				 errdetail("What an account has used today cannot be looked up."),
+				 errhint("Create the index.")));
+	ScanKeyInit(&key[0], 1, BTEqualStrategyNumber, F_TEXTEQ,
+				PointerGetDatum(cstring_to_text_with_len(tally->account,
+														 tally->account_len)));
+	key[0].sk_collation = TupleDescAttr(RelationGetDescr(rel),
+										columns[0] - 1)->attcollation;
+	ScanKeyInit(&key[1], 2, BTGreaterEqualStrategyNumber, not_before, from);
+	ScanKeyInit(&key[2], 2, BTLessStrategyNumber, before, to);
+	apikey_scan(rel, index, key, lengthof(key), add_usage, tally);
+}
+
+/*
  * Add what a partition of usage_day has of the account on that day.
  */
 static void
@@ -137,31 +172,26 @@ add_partition(Tally *tally, const char *name)
 	Oid			relid = get_relname_relid(name, get_namespace_oid("apikey", true));
 	Relation	rel = OidIsValid(relid) ?
 		try_relation_open(relid, AccessShareLock) : NULL;
-	AttrNumber	columns[2];
-	Oid			index;
-	ScanKeyData key[2];
 
 	if (rel == NULL)
 		return;
-	columns[0] = get_attnum(relid, "account");
-	columns[1] = get_attnum(relid, "day");
-	tally->requests = get_attnum(relid, "requests");
-	tally->refused = get_attnum(relid, "refused");
-	index = apikey_find_index(rel, columns, lengthof(columns));
-	if (!OidIsValid(index))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("table apikey.%s has no index on (account, day)", name),
-				 errdetail("What an account has used today cannot be looked up."),
-				 errhint("Create the index.")));
-	ScanKeyInit(&key[0], 1, BTEqualStrategyNumber, F_TEXTEQ,
-				PointerGetDatum(cstring_to_text_with_len(tally->account,
-														 tally->account_len)));
-	key[0].sk_collation = TupleDescAttr(RelationGetDescr(rel),
-										columns[0] - 1)->attcollation;
-	ScanKeyInit(&key[1], 2, BTEqualStrategyNumber, F_DATE_EQ,
-				DateADTGetDatum((DateADT) tally->day));
-	apikey_scan(rel, index, key, 2, add_usage, tally);
+	add_usage_of(tally, rel, "day",
+				 F_DATE_GE, DateADTGetDatum((DateADT) tally->day),
+				 F_DATE_LT, DateADTGetDatum((DateADT) tally->day + 1));
+	table_close(rel, AccessShareLock);
+}
+
+/*
+ * Add what is in hours of that day that are open.
+ */
+static void
+add_open_hours(Tally *tally)
+{
+	Relation	rel = table_open(apikey_relation(APIKEY_REL_KEY_USE), AccessShareLock);
+
+	add_usage_of(tally, rel, "hour",
+				 F_TIMESTAMPTZ_GE, TimestampTzGetDatum(tally->day * USECS_PER_DAY),
+				 F_TIMESTAMPTZ_LT, TimestampTzGetDatum((tally->day + 1) * USECS_PER_DAY));
 	table_close(rel, AccessShareLock);
 }
 
@@ -198,6 +228,7 @@ add_tables(Tally *tally)
 		apikey_by_day.partition_name(apikey_by_day.partition_of_hour(begin), name);
 		add_partition(tally, "usage_day_default");
 		add_partition(tally, name);
+		add_open_hours(tally);
 	}
 }
 

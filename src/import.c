@@ -29,6 +29,7 @@
 #include "record.h"
 #include "secret.h"
 #include "slowhash.h"
+#include "usage_open.h"
 
 /* Arguments of apikey.import_key and apikey.import_check, in order */
 enum
@@ -38,12 +39,6 @@ enum
 	ARG_ALLOWED_IPS, ARG_ALLOWED_ORIGINS, ARG_EXPIRES_AT, ARG_METADATA,
 	ARG_ACTOR, ARG_DB_ROLE, ARG_CREDITS, ARG_CREATED_AT, ARG_LAST_USED_AT,
 	ARG_DISABLED, ARG_DISPLAY
-};
-
-/* Columns of apikey.key_use */
-enum
-{
-	USE_KEY_ID, USE_NODE, USE_LAST_USED_AT, USE_NCOLUMNS
 };
 
 /* Stands for a server where another system counted */
@@ -389,15 +384,16 @@ check_arguments(FunctionCallInfo fcinfo, Oid caller, bool lock,
 static void
 store_use(const Import *import)
 {
-	Datum		values[USE_NCOLUMNS];
-	bool		nulls[USE_NCOLUMNS] = {false};
+	Datum		values[USE_LAST_USED_AT + 1];
+	bool		nulls[USE_LAST_USED_AT + 1] = {false};
 	Relation	rel = table_open(apikey_relation(APIKEY_REL_KEY_USE),
 								 RowExclusiveLock);
 
 	values[USE_KEY_ID] = import->key.value[KEY_KEY_ID];
 	values[USE_NODE] = CStringGetTextDatum(NODE_IMPORT);
 	values[USE_LAST_USED_AT] = TimestampTzGetDatum(import->last_used_at);
-	(void) apikey_insert(rel, values, nulls, USE_NCOLUMNS);
+	/* nothing was counted here: the other columns are NULL */
+	(void) apikey_insert(rel, values, nulls, USE_LAST_USED_AT + 1);
 	table_close(rel, NoLock);
 }
 

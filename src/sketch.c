@@ -305,6 +305,16 @@ apikey_sql_sketch_union(PG_FUNCTION_ARGS)
 	return result_of(fcinfo, sketch);
 }
 
+const struct varlena *
+apikey_sketch_unite(const struct varlena *stored, const struct varlena *other)
+{
+	if (stored == NULL)
+		return other;
+	return (struct varlena *) DatumGetPointer(DirectFunctionCall2(apikey_sql_sketch_union,
+																  PointerGetDatum(stored),
+																  PointerGetDatum(other)));
+}
+
 uint32 *
 apikey_sketch_hashes(const bytea *bytes, int *count)
 {

@@ -38,4 +38,8 @@ extern uint32 *apikey_sketch_hashes(const bytea *bytes, int *count);
 extern const struct varlena *apikey_sketch_add(const struct varlena *stored,
 											   uint32 *hashes, int count);
 
+/* The union of a stored value, or none (NULL), and another one. */
+extern const struct varlena *apikey_sketch_unite(const struct varlena *stored,
+												 const struct varlena *other);
+
 #endif							/* APIKEY_SKETCH_H */

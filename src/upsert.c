@@ -204,6 +204,15 @@ apikey_upsert_set(ApikeyUpsert *upsert, int column, Datum value)
 }
 
 void
+apikey_upsert_set_null(ApikeyUpsert *upsert, int column)
+{
+	int			at = upsert->column[column] - 1;
+
+	upsert->row->tts_values[at] = (Datum) 0;
+	upsert->row->tts_isnull[at] = true;
+}
+
+void
 apikey_upsert_write(ApikeyUpsert *upsert)
 {
 	if (upsert->exists)

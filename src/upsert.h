@@ -54,6 +54,7 @@ extern void apikey_upsert_find(ApikeyUpsert *upsert, const Datum *key);
 extern Datum apikey_upsert_get(const ApikeyUpsert *upsert, int column,
 							   bool *isnull);
 extern void apikey_upsert_set(ApikeyUpsert *upsert, int column, Datum value);
+extern void apikey_upsert_set_null(ApikeyUpsert *upsert, int column);
 
 /*
  * Write it.  Errors: what constraints and triggers say; 40001 and the like if

@@ -1,6 +1,6 @@
 /*
  * usage.h
- *		Adding counts to the tables by hour and by day.
+ *		Adding counts to the tables.
  */
 #ifndef APIKEY_USAGE_H
 #define APIKEY_USAGE_H
@@ -16,5 +16,12 @@
  * are gone, or are about to be, and skips these.
  */
 extern uint64 apikey_usage_write(Datum node, Usage **rows, int count);
+
+/*
+ * Move some of the hours that are still open and before this time to the
+ * tables by hour and by day.  Returns how many; 0 also while keys are being
+ * removed.
+ */
+extern int	apikey_usage_settle(TimestampTz before);
 
 #endif							/* APIKEY_USAGE_H */

@@ -354,7 +354,8 @@ apikey_flush_worker_main(Datum arg)
 		/* first, so that rows go where they are to stay */
 		maintain_when_due();
 		flush_or_note();
-		if (apikey_clock() >= end ||
+		/* while calls wait for room none will begin anew */
+		if ((apikey_clock() >= end && !apikey_buffer_is_crowded()) ||
 			apikey_buffer_pending(mine) == 0)
 			break;
 		(void) WaitLatch(MyLatch,

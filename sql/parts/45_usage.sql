@@ -24,7 +24,7 @@ CREATE TABLE apikey.usage_hour (
     errors_5xx bigint NOT NULL,
     addresses apikey.sketch
 ) PARTITION BY RANGE (hour);
-COMMENT ON TABLE apikey.usage_hour IS 'Requests per key, UTC hour and node, a partition a day. Look at apikey.usage_hourly instead';
+COMMENT ON TABLE apikey.usage_hour IS 'Requests per key, UTC hour and node, a partition a day; without the hours open in key_use. Look at apikey.usage_hourly instead';
 COMMENT ON COLUMN apikey.usage_hour.key_id IS 'The key';
 COMMENT ON COLUMN apikey.usage_hour.hour IS 'Its start';
 COMMENT ON COLUMN apikey.usage_hour.node IS 'The server that counted';
@@ -46,7 +46,7 @@ CREATE TABLE apikey.usage_day (
     errors_5xx bigint NOT NULL,
     addresses apikey.sketch
 ) PARTITION BY RANGE (day);
-COMMENT ON TABLE apikey.usage_day IS 'Requests per key, UTC day and node, a partition a month. Look at apikey.usage_daily instead';
+COMMENT ON TABLE apikey.usage_day IS 'Requests per key, UTC day and node, a partition a month; without the hours open in key_use. Look at apikey.usage_daily instead';
 COMMENT ON COLUMN apikey.usage_day.key_id IS 'The key';
 COMMENT ON COLUMN apikey.usage_day.day IS 'Of UTC';
 COMMENT ON COLUMN apikey.usage_day.node IS 'The server that counted';
@@ -67,17 +67,51 @@ CREATE TABLE apikey.usage_day_default PARTITION OF apikey.usage_day (PRIMARY KEY
 COMMENT ON TABLE apikey.usage_day_default IS 'Days for which there is no partition yet';
 CREATE INDEX usage_day_default_account ON apikey.usage_day_default (account, day);
 
--- Apart from the key table, whose rows and caches so stay as they are
+-- What a flush writes is one row a key: counts go here as long as they are of
+-- the same hour, and to the tables above when a later one begins.  Apart from the
+-- key table, whose rows and caches so stay as they are.
 CREATE TABLE apikey.key_use (
     key_id uuid,
     node text,
-    last_used_at timestamptz NOT NULL,
-    PRIMARY KEY (key_id, node)
+    last_used_at timestamptz,
+    hour timestamptz,
+    account text,
+    requests bigint,
+    refused bigint,
+    errors_4xx bigint,
+    errors_5xx bigint,
+    addresses apikey.sketch,
+    PRIMARY KEY (key_id, node),
+    CONSTRAINT key_use_open_hour_has_account CHECK (hour IS NULL OR account IS NOT NULL)
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.1);
-COMMENT ON TABLE apikey.key_use IS 'When each key was last used. Look at apikey.keys instead';
+CREATE INDEX key_use_account ON apikey.key_use (account, hour);
+COMMENT ON TABLE apikey.key_use IS 'When each key was last used, and the counts of its open hour. Look at apikey.keys and the views of usage instead';
 COMMENT ON COLUMN apikey.key_use.key_id IS 'The key';
 COMMENT ON COLUMN apikey.key_use.node IS 'The server that counted';
-COMMENT ON COLUMN apikey.key_use.last_used_at IS 'The last request that passed';
+COMMENT ON COLUMN apikey.key_use.last_used_at IS 'The last request that passed, NULL if none has';
+COMMENT ON COLUMN apikey.key_use.hour IS 'Start of the last hour with counts, which are not in usage_hour and usage_day yet; NULL if all are';
+COMMENT ON COLUMN apikey.key_use.account IS 'Owner of the key';
+COMMENT ON COLUMN apikey.key_use.requests IS 'Calls of verify in that hour';
+COMMENT ON COLUMN apikey.key_use.refused IS 'Those that were not valid';
+COMMENT ON COLUMN apikey.key_use.errors_4xx IS 'Refusals and recorded outcomes of 400 to 499';
+COMMENT ON COLUMN apikey.key_use.errors_5xx IS 'Refusals and recorded outcomes of 500 and more';
+COMMENT ON COLUMN apikey.key_use.addresses IS 'Client addresses, NULL if there were none';
+
+CREATE VIEW apikey.counted_hours AS
+    SELECT u.key_id, u.hour, u.node, u.account, u.requests, u.refused, u.errors_4xx, u.errors_5xx, u.addresses
+    FROM apikey.usage_hour u
+    UNION ALL
+    SELECT o.key_id, o.hour, o.node, o.account, o.requests, o.refused, o.errors_4xx, o.errors_5xx, o.addresses
+    FROM apikey.key_use o WHERE o.hour IS NOT NULL;
+COMMENT ON VIEW apikey.counted_hours IS 'All counts by hour, those of open hours included; may have two rows for one hour of a key and node';
+
+CREATE VIEW apikey.counted_days AS
+    SELECT u.key_id, u.day, u.node, u.account, u.requests, u.refused, u.errors_4xx, u.errors_5xx, u.addresses
+    FROM apikey.usage_day u
+    UNION ALL
+    SELECT o.key_id, (o.hour AT TIME ZONE 'UTC')::date, o.node, o.account, o.requests, o.refused, o.errors_4xx, o.errors_5xx, o.addresses
+    FROM apikey.key_use o WHERE o.hour IS NOT NULL;
+COMMENT ON VIEW apikey.counted_days IS 'All counts by day, those of open hours included, which have rows of their own';
 
 CREATE TABLE apikey.flush_state (
     node text PRIMARY KEY,
@@ -115,6 +149,11 @@ END
 $$;
 COMMENT ON FUNCTION apikey.add_usage_partition(text, text, text, text, text) IS 'Makes a partition, and moves what it is for out of the default one';
 
+CREATE FUNCTION apikey.settle_usage(before timestamptz) RETURNS integer
+    LANGUAGE C VOLATILE STRICT AS 'MODULE_PATHNAME', 'apikey_sql_settle_usage';
+COMMENT ON FUNCTION apikey.settle_usage(timestamptz)
+    IS 'Moves open hours before a time to usage_hour and usage_day, 100000 at most; says how many, 0 also while keys are being removed';
+
 CREATE FUNCTION apikey.drop_usage_partitions(parent text, part_column text, pattern text, kept_from timestamp) RETURNS void
     LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -141,6 +180,7 @@ CREATE FUNCTION apikey.maintain_usage(now timestamptz, hourly_retention interval
 AS $$
 DECLARE
     today timestamp;
+    kept_from timestamptz;
     wanted record;
 BEGIN
     IF now IS NULL OR NOT isfinite(now) THEN
@@ -152,6 +192,11 @@ BEGIN
     END IF;
     today := date_trunc('day', now AT TIME ZONE 'UTC');
     -- No further back than the calendar goes
+    SELECT (today - least(min(r), '1900 years')) AT TIME ZONE 'UTC' INTO kept_from
+        FROM unnest(ARRAY[hourly_retention, daily_retention]) r WHERE r > '0';
+    WHILE apikey.settle_usage(kept_from) > 0 LOOP       -- keys that have not been used since
+        NULL;
+    END LOOP;
     IF hourly_retention > '0' THEN
         PERFORM apikey.drop_usage_partitions('usage_hour', 'hour', '"_p"YYYYMMDD', today - least(hourly_retention, '1900 years'));
     END IF;

@@ -14,7 +14,7 @@ CREATE VIEW apikey.usage_hourly WITH (security_barrier) AS
            sum(u.errors_5xx)::bigint AS errors_5xx,
            coalesce(apikey.cardinality(apikey.sketch_union_agg(u.addresses)), 0) AS unique_ips,
            apikey.sketch_union_agg(u.addresses) AS addresses
-    FROM apikey.usage_hour u
+    FROM apikey.counted_hours u
     GROUP BY u.key_id, u.hour;
 COMMENT ON VIEW apikey.usage_hourly IS 'Requests, errors and distinct addresses per key and UTC hour, over all nodes';
 
@@ -29,7 +29,7 @@ CREATE VIEW apikey.usage_daily WITH (security_barrier) AS
            coalesce(apikey.cardinality(apikey.sketch_union_agg(u.addresses)), 0) AS unique_ips,
            apikey.sketch_union_agg(u.addresses) AS addresses,
            u.account
-    FROM apikey.usage_day u
+    FROM apikey.counted_days u
     GROUP BY u.key_id, u.day, u.account;
 COMMENT ON VIEW apikey.usage_daily IS 'Requests, errors and distinct addresses per key and UTC day, over all nodes';
 
@@ -48,14 +48,14 @@ CREATE VIEW apikey.key_usage WITH (security_barrier) AS
          CROSS JOIN LATERAL (
              SELECT coalesce(sum(u.requests), 0)::bigint AS requests,
                     coalesce(sum(u.errors_4xx + u.errors_5xx), 0)::bigint AS errors
-             FROM apikey.usage_hour u
+             FROM apikey.counted_hours u
              WHERE u.key_id = k.key_id AND u.hour > this.hour - interval '24 hours' AND u.hour <= this.hour) h
          CROSS JOIN LATERAL (
              SELECT coalesce(sum(u.requests) FILTER (WHERE u.day > this.today - 7), 0)::bigint AS requests_7d,
                     coalesce(sum(u.requests), 0)::bigint AS requests_30d,
                     coalesce(sum(u.errors_4xx + u.errors_5xx) FILTER (WHERE u.day > this.today - 7), 0)::bigint AS errors_7d,
                     coalesce(sum(u.errors_4xx + u.errors_5xx), 0)::bigint AS errors_30d
-             FROM apikey.usage_day u
+             FROM apikey.counted_days u
              WHERE u.key_id = k.key_id AND u.day > this.today - 30 AND u.day <= this.today) d;
 COMMENT ON VIEW apikey.key_usage IS 'Use of every key in the last 24 UTC hours, and 7 and 30 UTC days, the current one included';
 
@@ -131,7 +131,7 @@ BEGIN
              LEFT JOIN (SELECT t.day AS date, sum(t.requests)::bigint AS requests,
                                sum(t.errors_4xx + t.errors_5xx)::bigint AS errors,
                                apikey.cardinality(apikey.sketch_union_agg(t.addresses)) AS unique_ips
-                        FROM apikey.usage_day t
+                        FROM apikey.counted_days t
                         WHERE t.day BETWEEN today - days + 1 AND today
                           AND (usage_report.account IS NULL OR t.account = usage_report.account)
                           AND (usage_report.key_id IS NULL OR t.key_id = usage_report.key_id)

@@ -83,8 +83,8 @@ sub counted
 {
 	my ($node, $database) = @_;
 	my ($hours, $days) = split /\|/, $node->safe_psql(
-		$database || 'postgres', 'SELECT (SELECT coalesce(sum(requests), 0) FROM apikey.usage_hour),
-		(SELECT coalesce(sum(requests), 0) FROM apikey.usage_day)');
+		$database || 'postgres', 'SELECT (SELECT coalesce(sum(requests), 0) FROM apikey.counted_hours),
+		(SELECT coalesce(sum(requests), 0) FROM apikey.counted_days)');
 
 	die "by hour $hours, by day $days" if $hours != $days;
 	return $hours;

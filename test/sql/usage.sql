@@ -20,13 +20,14 @@ EXCEPTION WHEN OTHERS THEN
 END $$;
 -- The key of a name
 CREATE FUNCTION pg_temp.key(wanted text) RETURNS uuid LANGUAGE sql STABLE AS 'SELECT key_id FROM apikey.keys WHERE name = wanted';
--- One row for apply_usage; addresses are the integers from a to b
+-- One row for apply_usage, closed at once; addresses are the integers from a to b
 CREATE FUNCTION pg_temp.use(node text, name text, hour timestamptz, requests bigint DEFAULT 1, refused bigint DEFAULT 0,
     errors_4xx bigint DEFAULT 0, errors_5xx bigint DEFAULT 0, a integer DEFAULT 1, b integer DEFAULT 0) RETURNS void LANGUAGE sql AS $$
     SELECT apikey.apply_usage(node, ARRAY[pg_temp.key(name)], ARRAY[date_trunc('hour', hour, 'UTC')], ARRAY[requests], ARRAY[refused],
                               ARRAY[errors_4xx], ARRAY[errors_5xx],
                               ARRAY[coalesce((SELECT string_agg(substr(sha256(i::text::bytea), 1, 4), '') FROM generate_series(a, b) i), '')],
-                              ARRAY[CASE WHEN requests > refused THEN hour END])
+                              ARRAY[CASE WHEN requests > refused THEN hour END]);
+    SELECT apikey.settle_usage('infinity');
 $$;
 CREATE VIEW partitions AS
     SELECT c.relname, EXISTS (SELECT FROM pg_depend d WHERE d.objid = c.oid AND d.deptype = 'e') AS member,
@@ -87,12 +88,66 @@ SELECT pg_temp.use('n1', 'two', '2031-03-30 00:00:00+00'), pg_temp.use('n2', 'tw
 SELECT k.name, k.last_used_at AT TIME ZONE 'UTC' AS last_used_at FROM apikey.keys k WHERE name IN ('two', 'idle') ORDER BY name;
 SELECT apikey.apply_usage('n1', ARRAY['00000000-0000-7000-8000-000000000000'::uuid, pg_temp.key('other')], '{2031-03-30 00:00+00,2031-03-30 00:00+00}',
     '{1,9007199254740993}', '{1,0}', '{0,0}', '{0,0}', '{"",""}', '{2031-03-30 00:00+00,2031-03-30 00:00+00}');
+SELECT apikey.settle_usage('infinity');
 SELECT count(*) AS rows, sum(requests) AS requests FROM apikey.usage_day WHERE key_id NOT IN (SELECT key_id FROM apikey.key WHERE name <> 'other');
 SELECT apikey.apply_usage('n1', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}'), apikey.apply_errors('n1', '{}', '{}', '{}', '{}', '{}', '{}', '{}');
 -- A sketch stays as it is when no address comes.
 CREATE TEMP TABLE was AS SELECT addresses::text AS was FROM apikey.usage_hour WHERE node = 'n2' AND requests = 100;
 SELECT pg_temp.use('n2', 'one', '2031-03-30 23:00:00+00');
 SELECT requests, addresses::text = was AS same FROM apikey.usage_hour, was WHERE node = 'n2' AND requests >= 100;
+
+\echo == The hour that is open: one row a key and node, as long as the hour lasts
+BEGIN;
+DELETE FROM apikey.key_use;
+DELETE FROM apikey.usage_hour;
+DELETE FROM apikey.usage_day;
+CREATE FUNCTION pg_temp.add(node text, name text, hours timestamptz[], requests bigint[], refused bigint DEFAULT 0, addresses bytea DEFAULT NULL) RETURNS bigint LANGUAGE sql AS $$
+    SELECT apikey.apply_usage(node, array_agg(pg_temp.key(name)), array_agg(h), array_agg(r), array_agg(refused), array_agg(0::bigint), array_agg(0::bigint),
+                              array_agg(addresses), array_agg(CASE WHEN r > refused THEN h + interval '59 minutes' END))
+    FROM unnest(hours, requests) n (h, r)
+$$;
+CREATE VIEW pg_temp.state AS
+    SELECT node, 'open' AS what, hour AT TIME ZONE 'UTC' AS hour, requests, refused, addresses IS NULL AS none, account FROM apikey.key_use
+    UNION ALL SELECT node, 'hour', hour AT TIME ZONE 'UTC', requests, refused, addresses IS NULL, account FROM apikey.usage_hour
+    UNION ALL SELECT node, 'day', day, requests, refused, addresses IS NULL, account FROM apikey.usage_day;
+SELECT pg_temp.add('n1', 'one', '{2031-03-30 10:00+00}', '{1}', addresses => '\x01020304'), pg_temp.add('n1', 'one', '{2031-03-30 10:00+00}', '{2}', 1, '\xf1020304');
+SELECT * FROM pg_temp.state ORDER BY 1, 2, 3;
+SELECT hour AT TIME ZONE 'UTC' AS hour, requests, refused, unique_ips FROM apikey.usage_hourly;
+SELECT day, requests, refused, unique_ips, account FROM apikey.usage_daily;
+-- a later hour closes it, what comes late goes to its own
+SELECT pg_temp.add('n1', 'one', '{2031-03-30 11:00+00}', '{4}', addresses => '\x01020304');
+SELECT pg_temp.add('n1', 'one', '{2031-03-30 10:00+00}', '{8}', addresses => '\x81020304');
+SELECT pg_temp.add('n1', 'one', '{2031-03-29 23:00+00,2031-03-30 11:00+00,2031-03-30 12:00+00,2031-03-31 00:00+00}', '{16,32,64,128}');
+SELECT * FROM pg_temp.state ORDER BY 1, 2, 3;
+SELECT hour AT TIME ZONE 'UTC' AS hour, requests, refused, unique_ips FROM apikey.usage_hourly ORDER BY 1;
+SELECT day, requests, refused, unique_ips, account FROM apikey.usage_daily ORDER BY 1;
+SELECT last_used_at AT TIME ZONE 'UTC' AS last_used_at FROM apikey.keys WHERE name = 'one';
+-- a key of which nothing passes has never been used; an earlier use does not put the last one back
+SELECT pg_temp.add('n1', 'idle', '{2031-03-30 10:00+00}', '{1}', 1), pg_temp.add('n1', 'one', '{2031-03-30 10:00+00}', '{256}');
+SELECT k.name, k.last_used_at AT TIME ZONE 'UTC' AS last_used_at FROM apikey.keys k WHERE name IN ('one', 'idle') ORDER BY name;
+-- other nodes have rows of their own, and what is there twice is one hour
+SELECT pg_temp.add('n2', 'one', '{2031-03-30 11:00+00}', '{1000}', addresses => '\xc1020304'), pg_temp.add('n1', 'one', '{2031-03-31 00:00+00}', '{1}');
+SELECT hour AT TIME ZONE 'UTC' AS hour, requests, unique_ips FROM apikey.usage_hourly WHERE key_id = pg_temp.key('one') ORDER BY 1;
+SELECT day, requests, unique_ips FROM apikey.usage_daily WHERE key_id = pg_temp.key('one') ORDER BY 1;
+-- those before a time are settled, sums stay; what is settled can be opened again
+CREATE TEMP TABLE sums ON COMMIT DROP AS SELECT * FROM apikey.usage_daily;
+SELECT apikey.settle_usage('2031-03-31 00:00+00') AS settled, apikey.settle_usage('2031-03-31 00:00+00') AS again, apikey.settle_usage(NULL);
+SELECT * FROM pg_temp.state ORDER BY 1, 2, 3;
+SELECT count(*) AS differ FROM (SELECT key_id, day, requests, refused, unique_ips FROM apikey.usage_daily EXCEPT SELECT key_id, day, requests, refused, unique_ips FROM sums) d;
+SELECT pg_temp.add('n2', 'one', '{2031-03-30 11:00+00}', '{2000}');
+SELECT hour AT TIME ZONE 'UTC' AS hour, requests, unique_ips FROM apikey.usage_hourly WHERE key_id = pg_temp.key('one') AND hour = '2031-03-30 11:00+00';
+SELECT apikey.settle_usage('infinity');
+SELECT requests FROM apikey.usage_hour WHERE node = 'n2';
+-- retention settles those that nothing closes, then they go with the others
+SELECT pg_temp.add('n1', 'two', '{2031-03-31 00:00+00}', '{7}'), pg_temp.add('n1', 'other', '{2031-05-31 00:00+00}', '{9}');
+SELECT apikey.maintain_usage('2031-06-01 00:00+00', '24 hours', '0');
+SELECT name, u.hour IS NULL AS settled, u.requests, d.requests AS of_day, h.requests AS of_hour FROM apikey.key_use u JOIN apikey.key USING (key_id)
+    LEFT JOIN apikey.usage_daily d USING (key_id) LEFT JOIN apikey.usage_hourly h USING (key_id) WHERE name IN ('two', 'other') ORDER BY name;
+SELECT apikey.maintain_usage('2031-06-01 00:00+00', '0', '62 days'), apikey.maintain_usage('2031-06-01 00:00+00', '0', '61 days');
+SELECT name, d.requests AS of_day FROM apikey.usage_daily d JOIN apikey.key USING (key_id) WHERE name IN ('two', 'other');
+-- an open hour has an account; who repairs by hand is told
+SELECT pg_temp.fails('UPDATE apikey.key_use SET account = NULL') ~ '^23514' AS fails;
+ROLLBACK;
 
 \echo == Hours of one day, in any order, and the same hour twice, add up in one call
 SELECT apikey.apply_usage('n1', array_agg(pg_temp.key('idle') ORDER BY i), array_agg('2031-03-30 00:00+00'::timestamptz + h * interval '1 hour' ORDER BY i), array_agg(i::bigint ORDER BY i),

@@ -1,6 +1,7 @@
 #!/usr/bin/perl
 # Dump and restore of usage: rows in default partitions, which are members of
-# the extension, and in dated ones, which are made at run time and are not.
+# the extension, and in dated ones, which are made at run time and are not; and
+# hours that are open.
 
 use strict;
 use warnings;
@@ -110,13 +111,21 @@ is( $node->safe_psql($database, q{
 		SELECT requests, count(*) FROM apikey.usage_hour WHERE hour = '2031-05-30 00:00+00' GROUP BY 1}),
 	'20|5', 'counts are added to restored rows');
 is( $node->safe_psql($database, q{
+		SELECT node, hour AT TIME ZONE 'UTC', count(*) FROM apikey.key_use GROUP BY 1, 2 ORDER BY 1, 2}),
+	"n1|2040-01-01 01:00:00|5\nn2|2031-06-01 00:00:00|5", 'hours that were open are open');
+$node->safe_psql($database, q{SELECT public.fill('n1', '2040-01-01 01:00+00', 2)});
+is( $node->safe_psql($database, q{
+		SELECT hour AT TIME ZONE 'UTC', requests, count(*) FROM apikey.usage_hourly WHERE hour >= '2040-01-01' GROUP BY 1, 2 ORDER BY 1}),
+	"2040-01-01 00:00:00|10|5\n2040-01-01 01:00:00|20|5\n2040-01-01 02:00:00|10|5", '... counted on, and closed');
+is( $node->safe_psql($database, q{
 		SELECT tableoid::regclass, count(*) FROM apikey.usage_hour WHERE hour NOT BETWEEN '2031-01-01' AND '2032-01-01' GROUP BY tableoid ORDER BY tableoid::regclass::text}),
 	"apikey.usage_hour_default|10\napikey.usage_hour_p20400101|10", 'restored rows of the default partition are moved');
 $node->safe_psql($database, q{SELECT apikey.maintain_usage('2040-01-01 12:00+00', '90 days', '90 days')});
 is( $node->safe_psql($database, q{
-		SELECT (SELECT count(*) FROM apikey.usage_hour), (SELECT count(*) FROM apikey.usage_day),
+		SELECT (SELECT count(*) FROM apikey.counted_hours), (SELECT count(*) FROM apikey.usage_day),
+			(SELECT count(*) FROM apikey.key_use WHERE hour IS NOT NULL),
 			(SELECT string_agg(inhrelid::regclass::text, ' ' ORDER BY inhrelid::regclass::text) FROM pg_inherits WHERE inhparent = 'apikey.usage_day'::regclass)}),
-	'10|5|apikey.usage_day_default apikey.usage_day_p204001 apikey.usage_day_p204002 apikey.usage_day_p204003',
+	'15|5|5|apikey.usage_day_default apikey.usage_day_p204001 apikey.usage_day_p204002 apikey.usage_day_p204003',
 	'restored partitions are dropped when their time has come');
 
 for my $which ('source', 'restored_plain', 'restored_custom')

@@ -47,8 +47,8 @@ for my $shape (@shapes)
 	is(counted($node), $answered, "... counted = answered, $transactions transactions");
 }
 is(stat_of($node, 'events_flushed', 'events_buffered', 'events_lost', 'last_flush_error'), "$answered|0|0|", 'nothing buffered, nothing lost');
-is($node->safe_psql('postgres', q(SELECT count(*) FROM (SELECT key_id, sum(requests) r, sum(refused) f FROM apikey.usage_hour GROUP BY 1) h
-	FULL JOIN (SELECT key_id, sum(requests) r, sum(refused) f FROM apikey.usage_day GROUP BY 1) d USING (key_id) WHERE h.r IS DISTINCT FROM d.r OR h.f IS DISTINCT FROM d.f)),
+is($node->safe_psql('postgres', q(SELECT count(*) FROM (SELECT key_id, sum(requests) r, sum(refused) f FROM apikey.counted_hours GROUP BY 1) h
+	FULL JOIN (SELECT key_id, sum(requests) r, sum(refused) f FROM apikey.counted_days GROUP BY 1) d USING (key_id) WHERE h.r IS DISTINCT FROM d.r OR h.f IS DISTINCT FROM d.f)),
 	'0', 'days are the sums of their hours, key by key');
 
 # Ways of calling it

@@ -46,7 +46,7 @@ sub kill_under_load
 
 	# What a flush has confirmed
 	$session->query('SELECT apikey.flush_usage()');
-	my $confirmed = $session->query('SELECT sum(requests) FROM apikey.usage_hour');
+	my $confirmed = $session->query('SELECT sum(requests) FROM apikey.counted_hours');
 	my $offset = -s $node->logfile;
 	if ($what eq 'postmaster')
 	{

@@ -65,7 +65,7 @@ is(counted($node), $counted, 'before');
 stop_with_events();
 $counted += 20;
 is(start_and_count(), "$counted 0 0 0 gone", 'a good file: its events are counted, nothing is said');
-is($node->safe_psql('postgres', 'SELECT sum(refused) FROM apikey.usage_hour'), $counted / 2, '... refusals too');
+is($node->safe_psql('postgres', 'SELECT sum(refused) FROM apikey.counted_hours'), $counted / 2, '... refusals too');
 is($node->safe_psql('postgres', 'SELECT count(*) FROM apikey.recent_errors WHERE method IS NOT NULL AND path IS NOT NULL AND request_id IS NOT NULL'), $counted / 2, '... and their texts');
 is(stat_of($node, 'verifications'), '0', '... but not what this server has answered');
 

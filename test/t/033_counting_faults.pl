@@ -131,7 +131,7 @@ my $first = counted($node) - $answered;
 is($first + $second, $done[0] + $done[1] - $lost, "two databases: $done[0] and $done[1] answered, $first and $second counted, $lost lost");
 cmp_ok($first, '<=', $done[0], '... the first no more than its own');
 cmp_ok($second, '<=', $done[1], '... nor the second');
-is($node->safe_psql($_, 'SELECT count(*) FROM apikey.usage_hour u WHERE NOT EXISTS (SELECT FROM k WHERE key_id = u.key_id)'), '0', "... only its own keys in $_") for qw(postgres second);
+is($node->safe_psql($_, 'SELECT count(*) FROM apikey.counted_hours u WHERE NOT EXISTS (SELECT FROM k WHERE key_id = u.key_id)'), '0', "... only its own keys in $_") for qw(postgres second);
 $answered += $first;
 $session->quit;
 $locker->quit;
@@ -184,7 +184,7 @@ for my $name (sort keys %settings)
 		last if ($buffered = $session->query('SELECT events_buffered FROM apikey.stats')) eq '0';
 		usleep(50_000);
 	}
-	is($session->query('SELECT sum(requests) FROM apikey.usage_hour'), $answered, '... usage is written')
+	is($session->query('SELECT sum(requests) FROM apikey.counted_hours'), $answered, '... usage is written')
 	  or diag $session->query('SELECT last_flush_error FROM apikey.stats');
 	$session->query($_ . " RESET $name") for 'ALTER DATABASE postgres', "ALTER ROLE $user";
 	if ($buffered ne '0')

@@ -86,13 +86,13 @@ is($session->query("SELECT count(*) FROM apikey.recent_error e, k WHERE strpos(e
 is(log_lines($node, 0, substr $key, 3, 20), '0', '... nor in the log');
 
 # record: what it takes and what it does
-my $before = $session->query('SELECT sum(requests), sum(refused), sum(errors_4xx), sum(errors_5xx) FROM apikey.usage_day');
+my $before = $session->query('SELECT sum(requests), sum(refused), sum(errors_4xx), sum(errors_5xx) FROM apikey.counted_days');
 for my $call ("'$id', 200", "'$id', 399", "'$id', 100", "'$id', 301, 'moved'", "'$id', 401, 'key_revoked'", "'$id', 429, 'rate_limited'", "'$id', 403, 'account_mismatch'")
 {
 	is($session->query("SELECT apikey.record($call)") . $session->errors, 'f', "record($call) does nothing");
 }
 $session->query('SELECT apikey.flush_usage()');
-is($session->query('SELECT sum(requests), sum(refused), sum(errors_4xx), sum(errors_5xx) FROM apikey.usage_day'), $before, '... nothing is counted');
+is($session->query('SELECT sum(requests), sum(refused), sum(errors_4xx), sum(errors_5xx) FROM apikey.counted_days'), $before, '... nothing is counted');
 for my $call ("NULL, 500", "'$id', NULL", "'$id', 0", "'$id', -1", "'$id', 99", "'$id', 600", "'$id', 2147483647")
 {
 	like(sql_error($node, 'postgres', "SELECT apikey.record($call)"), qr/^22023: .*^HINT: /ms, "record($call) raises 22023");
@@ -101,7 +101,7 @@ my @counts = split /\|/, $before;
 is($session->query("BEGIN READ ONLY; SELECT apikey.record('$id', s) FROM unnest(ARRAY[400, 404, 499, 500, 599]) s; ROLLBACK"), join("\n", ('t') x 5), 'record in a transaction that is READ ONLY and rolled back');
 $session->query("SELECT apikey.record('00000000-0000-0000-0000-000000000000', 500)");
 $session->query('SELECT apikey.flush_usage()');
-is($session->query('SELECT sum(requests), sum(refused), sum(errors_4xx), sum(errors_5xx) FROM apikey.usage_day'),
+is($session->query('SELECT sum(requests), sum(refused), sum(errors_4xx), sum(errors_5xx) FROM apikey.counted_days'),
 	join('|', @counts[ 0, 1 ], $counts[2] + 3, $counts[3] + 2), '... counts by class, and is no request; of a key that does not exist, nothing');
 
 # The newest 50 of each key, exactly: in one flush, over several, out of order
@@ -125,7 +125,7 @@ is($session->query("SELECT string_agg(request_id, ' ' ORDER BY occurred_at, subs
 
 # Unknown keys
 my $unknown = $long ? 1_000_000 : 20_000;
-my $tables = q(SELECT (SELECT count(*) FROM apikey.usage_hour) + (SELECT count(*) FROM apikey.usage_day) + (SELECT count(*) FROM apikey.recent_error)
+my $tables = q(SELECT (SELECT count(*) FROM apikey.counted_hours) + (SELECT count(*) FROM apikey.counted_days) + (SELECT count(*) FROM apikey.recent_error)
 	+ (SELECT count(*) FROM apikey.key_use) + (SELECT count(*) FROM apikey.audit_log));
 my $counted = $session->query($tables);
 $session->query('SELECT apikey.reset_stats()');

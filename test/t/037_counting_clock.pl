@@ -56,12 +56,12 @@ for my $step (qw(+0 -1h +1h +1d -1d +0 -1d +1d -1h +40d +0))
 	is($session->query('SELECT flush_lag_seconds >= 0, last_flush_error IS NULL, events_lost FROM apikey.stats'), 't|t|0', '... no lag below zero, no error, nothing lost');
 }
 is($session->query('SELECT count(*) FROM (SELECT key_id, day, node FROM apikey.usage_day GROUP BY 1, 2, 3 HAVING count(*) > 1) twice'), '0', 'one row a day and key');
-is($session->query("SELECT string_agg(DISTINCT r::text, ' ') FROM (SELECT sum(requests) AS r FROM apikey.usage_day JOIN k USING (key_id) GROUP BY key_id) s"), 110, 'each key has all its requests');
+is($session->query("SELECT string_agg(DISTINCT r::text, ' ') FROM (SELECT sum(requests) AS r FROM apikey.counted_days JOIN k USING (key_id) GROUP BY key_id) s"), 110, 'each key has all its requests');
 # Where the clock was, there they are
 for my $step (sort keys %offset)
 {
 	my $times = grep { $_ eq $step } qw(+0 -1h +1h +1d -1d +0 -1d +1d -1h +40d +0);
-	cmp_ok($session->query("SELECT coalesce(sum(requests), 0) FROM apikey.usage_hour JOIN k USING (key_id) WHERE hour BETWEEN to_timestamp($real + $offset{$step}) - interval '1 hour' AND to_timestamp($real + $offset{$step}) + interval '1 hour'"),
+	cmp_ok($session->query("SELECT coalesce(sum(requests), 0) FROM apikey.counted_hours JOIN k USING (key_id) WHERE hour BETWEEN to_timestamp($real + $offset{$step}) - interval '1 hour' AND to_timestamp($real + $offset{$step}) + interval '1 hour'"),
 		'>=', 30 * $times, "the hours at $step have what was counted then");
 }
 

@@ -114,7 +114,7 @@ sub scale
 	say_text('Hits of one connection\'s cache, simulated (250,000 calls, the last 150,000 counted; Zipf: the share of a key falls with the inverse of its rank).');
 	table([ 'keys in use', map { "Zipf, cache of $_" } 256, 1024, 8192 ],
 		map { my $keys = $_; [ number($keys), map { percent(hits($keys, $_, \&zipf)) } 256, 1024, 8192 ] } 1e4, 1e6, 1e8);
-	say_text('Keys that a flush writes each second (three rows each), calculated.');
+	say_text('Keys that a flush writes each second (a row each; when an hour begins, two more), calculated.');
 	table([ 'calls a second', map { (number($_) . ' keys, uniform', number($_) . ' keys, Zipf') } 1e4, 1e6, 1e8 ],
 		map { my $calls = $_; [ number($calls), map { (number(different_uniform($_, $calls)), number(different_zipf($_, $calls))) } 1e4, 1e6, 1e8 ] } 1e2, 1e3, 1e4, 1e5);
 	size_table() if $known{key_bytes} && $known{connection_kb};

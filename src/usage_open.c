@@ -1,0 +1,206 @@
+/*
+ * usage_open.c
+ *		The rows of apikey.key_use: when a key was last used, and its open hour.
+ *
+ * What comes again and again is written to one row: the counts of a key go
+ * here as long as they are of the same hour.  When one of a later hour comes,
+ * those before go to the tables by hour and by day; what comes late, for an
+ * earlier hour than the open one, goes there at once.
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "access/tableam.h"
+#include "executor/executor.h"
+#include "miscadmin.h"
+#include "utils/datum.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#include "catalog.h"
+#include "compat.h"
+#include "usage_open.h"
+
+static const char *const columns[USE_NCOLUMNS] = {
+	"key_id", "node", "last_used_at", "hour", "account", "requests", "refused",
+	"errors_4xx", "errors_5xx", "addresses"
+};
+
+static ApikeyUpsert *
+open_table(EState *estate)
+{
+	return apikey_upsert_begin(estate,
+							   table_open(apikey_relation(APIKEY_REL_KEY_USE),
+										  RowExclusiveLock),
+							   columns, USE_NCOLUMNS, USE_NODE + 1);
+}
+
+static int64
+get_number(const ApikeyUpsert *upsert, int column)
+{
+	bool		isnull;
+
+	return DatumGetInt64(apikey_upsert_get(upsert, column, &isnull));
+}
+
+/*
+ * Move the counts of the row to a list.
+ */
+static void
+close_hour(ApikeyUpsert *upsert, ApikeyCounts *closed)
+{
+	MemoryContext old = MemoryContextSwitchTo(closed->context);
+	ApikeyCount *count = apikey_counts_add(closed);
+	Usage	   *usage = palloc0(sizeof(Usage));
+	Datum		addresses;
+	bool		isnull;
+
+	usage->key.key_id = *DatumGetUUIDP(apikey_upsert_get(upsert, USE_KEY_ID, &isnull));
+	usage->key.hour = DatumGetTimestampTz(apikey_upsert_get(upsert, USE_HOUR, &isnull));
+	usage->requests = get_number(upsert, USE_REQUESTS);
+	usage->refused = get_number(upsert, USE_REFUSED);
+	usage->errors_4xx = get_number(upsert, USE_ERRORS_4XX);
+	usage->errors_5xx = get_number(upsert, USE_ERRORS_5XX);
+	count->usage = usage;
+	count->node = datumCopy(apikey_upsert_get(upsert, USE_NODE, &isnull), false, -1);
+	count->account = datumCopy(apikey_upsert_get(upsert, USE_ACCOUNT, &isnull), false, -1);
+	addresses = apikey_upsert_get(upsert, USE_ADDRESSES, &isnull);
+	if (!isnull)
+		count->sketch = PG_DETOAST_DATUM_COPY(addresses);
+	MemoryContextSwitchTo(old);
+	for (int i = USE_HOUR; i < USE_NCOLUMNS; i++)
+		apikey_upsert_set_null(upsert, i);
+}
+
+/*
+ * The latest of the hours of some counts and of the row is open.
+ */
+static void
+open_latest_hour(ApikeyUpsert *upsert, const ApikeyCount *last,
+				 ApikeyCounts *closed)
+{
+	TimestampTz before;
+	bool		isnull;
+
+	before = DatumGetTimestampTz(apikey_upsert_get(upsert, USE_HOUR, &isnull));
+	if (!isnull && before >= last->usage->key.hour)
+		return;
+	if (!isnull)
+		close_hour(upsert, closed);
+	apikey_upsert_set(upsert, USE_HOUR, TimestampTzGetDatum(last->usage->key.hour));
+	apikey_upsert_set(upsert, USE_ACCOUNT, last->account);
+}
+
+/*
+ * Add counts of one key to its row.
+ */
+static void
+add_to_row(ApikeyUpsert *upsert, const ApikeyCount *counts, int n,
+		   ApikeyCounts *closed)
+{
+	TimestampTz hour;
+	TimestampTz last_used;
+	bool		never_used;
+	bool		isnull;
+
+	open_latest_hour(upsert, &counts[n - 1], closed);
+	hour = DatumGetTimestampTz(apikey_upsert_get(upsert, USE_HOUR, &isnull));
+	last_used = DatumGetTimestampTz(apikey_upsert_get(upsert, USE_LAST_USED_AT,
+													  &never_used));
+	for (int i = 0; i < n; i++)
+	{
+		const Usage *usage = counts[i].usage;
+
+		if (usage->key.hour == hour)
+			apikey_count_add_to(upsert, USE_REQUESTS, &counts[i]);
+		else
+			*apikey_counts_add(closed) = counts[i];
+		if (usage->last_used == 0 ||
+			(!never_used && usage->last_used <= last_used))
+			continue;
+		last_used = usage->last_used;
+		never_used = false;
+		apikey_upsert_set(upsert, USE_LAST_USED_AT,
+						  TimestampTzGetDatum(last_used));
+	}
+}
+
+void
+apikey_open_hours_add(EState *estate, const ApikeyCounts *counts,
+					  ApikeyCounts *closed)
+{
+	ApikeyUpsert *upsert = open_table(estate);
+	int			to;
+
+	for (int from = 0; from < counts->n; from = to)
+	{
+		const ApikeyCount *first = &counts->counts[from];
+		Datum		key[] = {
+			UUIDPGetDatum(&first->usage->key.key_id), first->node
+		};
+		MemoryContext old;
+
+		for (to = from + 1; to < counts->n; to++)
+		{
+			if (memcmp(&counts->counts[to].usage->key.key_id,
+					   &first->usage->key.key_id, UUID_LEN) != 0)
+				break;
+		}
+		if (first->account == (Datum) 0)
+			continue;
+		CHECK_FOR_INTERRUPTS();
+		apikey_upsert_find(upsert, key);
+		old = MemoryContextSwitchTo(GetPerTupleMemoryContext(estate));
+		add_to_row(upsert, first, to - from, closed);
+		apikey_upsert_write(upsert);
+		MemoryContextSwitchTo(old);
+	}
+	apikey_upsert_end(upsert);
+}
+
+/*
+ * The keys of some rows whose hour is before this time.
+ */
+static int
+find_hours_before(const ApikeyUpsert *upsert, TimestampTz before, int max,
+				  Datum (*keys)[2])
+{
+	TableScanDesc scan = apikey_table_beginscan(upsert->rel, GetActiveSnapshot());
+	TupleTableSlot *slot = table_slot_create(upsert->rel, NULL);
+	int			n = 0;
+
+	while (n < max && table_scan_getnextslot(scan, ForwardScanDirection, slot))
+	{
+		bool		isnull;
+		Datum		hour = slot_getattr(slot, upsert->column[USE_HOUR], &isnull);
+
+		CHECK_FOR_INTERRUPTS();
+		if (isnull || DatumGetTimestampTz(hour) >= before)
+			continue;
+		keys[n][0] = datumCopy(slot_getattr(slot, upsert->column[USE_KEY_ID], &isnull),
+							   false, UUID_LEN);
+		keys[n++][1] = datumCopy(slot_getattr(slot, upsert->column[USE_NODE], &isnull),
+								 false, -1);
+	}
+	table_endscan(scan);
+	ExecDropSingleTupleTableSlot(slot);
+	return n;
+}
+
+void
+apikey_open_hours_close(EState *estate, TimestampTz before, int max,
+						ApikeyCounts *closed)
+{
+	ApikeyUpsert *upsert = open_table(estate);
+	Datum		(*keys)[2] = palloc_extended(max * sizeof(*keys), MCXT_ALLOC_HUGE);
+	int			n = find_hours_before(upsert, before, max, keys);
+
+	for (int i = 0; i < n; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		apikey_upsert_find(upsert, keys[i]);
+		close_hour(upsert, closed);
+		apikey_upsert_write(upsert);
+	}
+	apikey_upsert_end(upsert);
+}

@@ -1,0 +1,33 @@
+/*
+ * usage_open.h
+ *		The rows of apikey.key_use: when a key was last used, and its open hour.
+ */
+#ifndef APIKEY_USAGE_OPEN_H
+#define APIKEY_USAGE_OPEN_H
+
+#include "postgres.h"
+
+#include "nodes/execnodes.h"
+
+#include "usage_period.h"
+
+/* Columns of apikey.key_use, as 45_usage.sql creates it */
+enum
+{
+	USE_KEY_ID, USE_NODE, USE_LAST_USED_AT, USE_HOUR, USE_ACCOUNT, USE_REQUESTS,
+	USE_REFUSED, USE_ERRORS_4XX, USE_ERRORS_5XX, USE_ADDRESSES, USE_NCOLUMNS
+};
+
+/*
+ * Add counts, in ascending order of key and hour, to the open hours of their
+ * keys, and note when these were last used; skips keys that are gone.  What
+ * belongs to other hours, those closed here among them, is added to a list.
+ */
+extern void apikey_open_hours_add(EState *estate, const ApikeyCounts *counts,
+								  ApikeyCounts *closed);
+
+/* Close so many of the hours before this time, at most. */
+extern void apikey_open_hours_close(EState *estate, TimestampTz before, int max,
+									ApikeyCounts *closed);
+
+#endif							/* APIKEY_USAGE_OPEN_H */
