@@ -169,6 +169,7 @@ add_event(const ApikeyEvent *event, void *arg)
 	}
 	usage->requests += verified;
 	usage->refused += refused;
+	usage->rotated |= (head->flags & APIKEY_EVENT_ROTATED) != 0;
 	if (verified && !refused)
 		usage->last_used = Max(usage->last_used, head->at);
 	if ((head->flags & APIKEY_EVENT_SESSION) != 0)

@@ -19,6 +19,9 @@
 #define WAIT_USECS		500
 #define WAITS_MAX		200
 
+/* How full a ring is when calls are slowed down, in quarters */
+#define SLOW_QUARTERS	3
+
 /*
  * After waiting in vain, not again so soon unless something was flushed since:
  * requests must not pile up behind a flush that is stuck.
@@ -87,20 +90,16 @@ apikey_event_read(int ring, uint64 number, ApikeyEvent *event)
 			   apikey_ring_unit(ring, number + i), APIKEY_UNIT_SIZE);
 }
 
-/*
- * Try once.  *crowded: it is time to flush.
- */
 bool
 apikey_event_write(int number, const ApikeyDatabase *database,
-				   const ApikeyEvent *event, bool *crowded)
+				   const ApikeyEvent *event, uint64 *used)
 {
 	ApikeyRing *ring = &apikey_shared->ring[number];
-	uint64		used;
 	bool		fits;
 
 	SpinLockAcquire(&ring->mutex);
-	used = ring->head - ring->tail;
-	fits = used + event->head.nunits <= ring->nunits;
+	*used = ring->head - ring->tail;
+	fits = *used + event->head.nunits <= ring->nunits;
 	if (fits)
 	{
 		copy_in(number, ring->head, event, event->head.nunits);
@@ -108,11 +107,45 @@ apikey_event_write(int number, const ApikeyDatabase *database,
 		ring->pending[database - apikey_shared->database]++;
 	}
 	SpinLockRelease(&ring->mutex);
-
-	/* say so once on the way up, and whenever it is full */
-	*crowded = !fits || (used < ring->nunits / 2 &&
-						 used + event->head.nunits >= ring->nunits / 2);
 	return fits;
+}
+
+/*
+ * Write to a certain ring, or to any other that has room; *full says by how
+ * many quarters the last that was tried is.
+ */
+static bool
+write_somewhere(int number, ApikeyDatabase *database, const ApikeyEvent *event,
+				int *full)
+{
+	bool		kept = false;
+	bool		crowded = false;
+
+	for (int i = 0; i < APIKEY_RINGS && !kept; i++)
+	{
+		int			this = (number + i) % APIKEY_RINGS;
+		uint64		nunits = apikey_shared->ring[this].nunits;
+		uint64		used;
+
+		kept = apikey_event_write(this, database, event, &used);
+		*full = kept ? (int) (4 * used / nunits) : 4;
+
+		/* say so once on the way up, and whenever it is full */
+		crowded |= !kept || (used < nunits / 2 &&
+							 used + event->head.nunits >= nunits / 2);
+	}
+	if (crowded)
+		apikey_ask_flush(database, false);
+	return kept;
+}
+
+/*
+ * Waiting for room helps only while there are flushes and they succeed.
+ */
+static bool
+is_flushing(const ApikeyDatabase *database)
+{
+	return database->failures == 0 && apikey_shared->launcher_latch != NULL;
 }
 
 static bool
@@ -123,27 +156,29 @@ put_event(ApikeyEvent *event, size_t texts_len, int waits)
 	size_t		size = sizeof(ApikeyEventHead) + texts_len;
 	static int64 no_wait_before = 0;
 	static int64 waited_at = 0; /* batch of that time */
-	bool		crowded = false;
 	bool		kept = false;
+	int			full;
 
 	event->head.database = MyDatabaseId;
 	event->head.nunits = (size + APIKEY_UNIT_SIZE - 1) / APIKEY_UNIT_SIZE;
 	for (int i = 0; database != NULL && !kept && i <= waits; i++)
 	{
-		/* waiting helps only while there are flushes and they succeed */
-		if (i > 0 && (database->failures > 0 ||
-					  apikey_shared->launcher_latch == NULL ||
+		if (i > 0 && (!is_flushing(database) ||
 					  (database->batch == waited_at &&
 					   apikey_clock() < no_wait_before)))
 			break;
 		if (i > 0)
 			pg_usleep(WAIT_USECS);
-		/* its own ring, or any other that has room */
-		for (int j = 0; j < APIKEY_RINGS && !kept; j++)
-			kept = apikey_event_write((ring + j) % APIKEY_RINGS, database,
-									  event, &crowded);
-		if (crowded)
-			apikey_ask_flush(database, false);
+		kept = write_somewhere(ring, database, event, &full);
+
+		/*
+		 * Where calls come faster than they can be written, they are slowed
+		 * down before it is full: some room is left for when a flush takes
+		 * longer than a call can wait, as where the disk does.
+		 */
+		if (kept && i == 0 && full >= SLOW_QUARTERS && waits > 0 &&
+			is_flushing(database))
+			pg_usleep(WAIT_USECS);
 	}
 	if (!kept)
 	{

@@ -28,6 +28,7 @@
 #define APIKEY_EVENT_REHASH			0x10	/* ApikeyRehash instead of texts */
 #define APIKEY_EVENT_SESSION		0x20	/* a session's id behind ApikeyEventPass */
 #define APIKEY_EVENT_PASS			0x40	/* ApikeyEventPass instead of texts */
+#define APIKEY_EVENT_ROTATED		0x80	/* the key had a successor */
 
 /* What precedes the texts; fixed, and the same in the file of a clean stop */
 typedef struct ApikeyEventHead
@@ -131,10 +132,13 @@ extern uint64 apikey_buffer_done(ApikeyDatabase *database,
  */
 extern void apikey_buffer_prefetch(void);
 
-/* One event of a ring, out and in (false: no room); for the two below. */
+/*
+ * One event of a ring, out and in (false: no room; *used: units that were in
+ * use before); for the two below.
+ */
 extern void apikey_event_read(int ring, uint64 number, ApikeyEvent *event);
 extern bool apikey_event_write(int ring, const ApikeyDatabase *database,
-							   const ApikeyEvent *event, bool *crowded);
+							   const ApikeyEvent *event, uint64 *used);
 
 /* buffer_file.c, in the postmaster: load what a clean stop has saved. */
 extern void apikey_buffer_restore(void);

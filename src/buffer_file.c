@@ -163,7 +163,7 @@ static void
 read_events(EventsFile *in, uint64 count, bool keep)
 {
 	ApikeyEvent event;
-	bool		crowded;
+	uint64		used;
 
 	for (uint64 i = 0; i < count && !in->failed; i++)
 	{
@@ -182,7 +182,7 @@ read_events(EventsFile *in, uint64 count, bool keep)
 			continue;
 		database = find_database(event.head.database);
 		if (database == NULL ||
-			!apikey_event_write(i % APIKEY_RINGS, database, &event, &crowded))
+			!apikey_event_write(i % APIKEY_RINGS, database, &event, &used))
 			pg_atomic_fetch_add_u64(&apikey_shared->events_lost, 1);
 	}
 }

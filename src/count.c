@@ -237,6 +237,8 @@ apikey_count_verify(const ApikeyDecision *d)
 	else
 	{
 		add_pass(&event, &texts_len, d);
+		if (!d->key->null[KEY_ROTATED_TO])
+			event.head.flags |= APIKEY_EVENT_ROTATED;
 		if (d->is_session)
 		{
 			/* its id, behind that */

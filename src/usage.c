@@ -7,107 +7,24 @@
  */
 #include "postgres.h"
 
-#include "access/table.h"
-#include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "executor/executor.h"
 #include "storage/lmgr.h"
 #include "utils/array.h"
-#include "utils/datum.h"
-#include "utils/fmgroids.h"
 #include "utils/snapmgr.h"
 
 #include "catalog.h"
-#include "compat.h"
-#include "keystore.h"
 #include "locks.h"
 #include "spi_plan.h"
 #include "usage.h"
+#include "usage_key.h"
 #include "usage_open.h"
 #include "usage_period.h"
 
 /* Open hours that are closed in one go */
 #define SETTLE_MAX	100000
-
-/*
- * While keys are being removed: which of these keys will be there when this
- * transaction ends is for SQL to say.
- */
-static void
-ask_for_accounts(ApikeyCounts *counts)
-{
-	static ApikeyPlan plan = {
-		.query = "SELECT apikey.accounts_to_count($1)",
-		.nargs = 1,
-		.types = {UUIDARRAYOID},
-	};
-	Datum	   *ids = palloc(counts->n * sizeof(Datum));
-	Datum		value;
-	Datum	   *accounts;
-	bool	   *nulls;
-	bool		isnull;
-	int			count;
-
-	for (int i = 0; i < counts->n; i++)
-		ids[i] = UUIDPGetDatum(&counts->counts[i].usage->key.key_id);
-	value = PointerGetDatum(construct_array(ids, counts->n, UUIDOID,
-											UUID_LEN, false, TYPALIGN_CHAR));
-	apikey_plan_execute(&plan, &value, NULL, SPI_OK_SELECT);
-	value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1,
-						  &isnull);
-	deconstruct_array(DatumGetArrayTypeP(value), TEXTOID, -1, false,
-					  TYPALIGN_INT, &accounts, &nulls, &count);
-	Assert(count == counts->n);
-	for (int i = 0; i < count; i++)
-	{
-		counts->counts[i].account = nulls[i] ? (Datum) 0 : accounts[i];
-		counts->counts[i].rotated = true;
-	}
-}
-
-/*
- * Otherwise: look the keys up.
- */
-static void
-look_up_keys(ApikeyCounts *counts)
-{
-	Relation	rel = table_open(apikey_relation(APIKEY_REL_KEY), AccessShareLock);
-	Relation	index = index_open(apikey_relation(APIKEY_REL_KEY_PKEY),
-								   AccessShareLock);
-	IndexScanDesc scan = apikey_index_beginscan(rel, index,
-												GetActiveSnapshot(), 1);
-	TupleTableSlot *slot = table_slot_create(rel, NULL);
-	ScanKeyData scan_key;
-
-	ScanKeyInit(&scan_key, 1, BTEqualStrategyNumber, F_UUID_EQ, (Datum) 0);
-	for (int i = 0; i < counts->n; i++)
-	{
-		ApikeyCount *count = &counts->counts[i];
-		const pg_uuid_t *id = &count->usage->key.key_id;
-		bool		isnull;
-
-		if (i > 0 && memcmp(id, &count[-1].usage->key.key_id, UUID_LEN) == 0)
-		{
-			count->account = count[-1].account;
-			count->rotated = count[-1].rotated;
-			continue;
-		}
-		scan_key.sk_argument = UUIDPGetDatum(id);
-		index_rescan(scan, &scan_key, 1, NULL, 0);
-		if (!index_getnext_slot(scan, ForwardScanDirection, slot))
-			continue;
-		(void) slot_getattr(slot, KEY_ROTATED_TO, &isnull);
-		count->rotated = !isnull;
-		count->account = datumCopy(slot_getattr(slot, KEY_ACCOUNT, &isnull),
-								   false, -1);
-	}
-	index_endscan(scan);
-	ExecDropSingleTupleTableSlot(slot);
-	index_close(index, AccessShareLock);
-	table_close(rel, AccessShareLock);
-}
 
 /*
  * Lock the tables; then it is settled whether keys are being removed meanwhile.
@@ -165,7 +82,7 @@ note_superseded(const ApikeyCounts *counts)
 	{
 		const Usage *usage = counts->counts[i].usage;
 
-		if (!counts->counts[i].rotated || usage->last_used == 0)
+		if (!usage->rotated || usage->last_used == 0)
 			continue;
 		ids[count] = UUIDPGetDatum(&usage->key.key_id);
 		times[count++] = TimestampTzGetDatum(usage->last_used);
@@ -192,7 +109,7 @@ count_dropped(const ApikeyCounts *counts)
 	{
 		const Usage *usage = counts->counts[i].usage;
 
-		if (counts->counts[i].account == (Datum) 0)
+		if (counts->counts[i].gone)
 			dropped += usage->requests - usage->refused +
 				usage->errors_4xx + usage->errors_5xx;
 	}
@@ -204,6 +121,7 @@ apikey_usage_write(Datum node, Usage **rows, int count)
 {
 	ApikeyCounts counts;
 	ApikeyCounts closed;
+	ApikeyKeyFinder *finder = NULL;
 	EState	   *estate;
 	bool		undisturbed;
 
@@ -223,11 +141,13 @@ apikey_usage_write(Datum node, Usage **rows, int count)
 	/* taken when all that was waited for is over */
 	PushActiveSnapshot(GetLatestSnapshot());
 	if (undisturbed)
-		look_up_keys(&counts);
+		finder = apikey_key_finder_begin();
 	else
-		ask_for_accounts(&counts);
+		apikey_ask_for_accounts(&counts);
 	estate = begin_writing();
-	apikey_open_hours_add(estate, &counts, &closed);
+	apikey_open_hours_add(estate, &counts, finder, &closed);
+	if (finder != NULL)
+		apikey_key_finder_end(finder);
 	apikey_counts_write(estate, &closed);
 	end_writing(estate);
 	PopActiveSnapshot();

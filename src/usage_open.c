@@ -125,16 +125,44 @@ add_to_row(ApikeyUpsert *upsert, const ApikeyCount *counts, int n,
 	}
 }
 
+/*
+ * Are all counts, of one key, of the hour that is open?
+ */
+static bool
+are_of_open_hour(const ApikeyUpsert *upsert, const ApikeyCount *counts, int n)
+{
+	bool		isnull;
+	TimestampTz hour = DatumGetTimestampTz(apikey_upsert_get(upsert, USE_HOUR, &isnull));
+
+	return !isnull && counts[0].usage->key.hour == hour &&
+		counts[n - 1].usage->key.hour == hour;
+}
+
+/*
+ * Find out whose key it is.
+ */
+static void
+find_account(ApikeyKeyFinder *finder, ApikeyCount *counts, int n)
+{
+	Datum		account = apikey_key_account(finder, &counts->usage->key.key_id);
+
+	for (int i = 0; i < n; i++)
+	{
+		counts[i].account = account;
+		counts[i].gone = account == (Datum) 0;
+	}
+}
+
 void
-apikey_open_hours_add(EState *estate, const ApikeyCounts *counts,
-					  ApikeyCounts *closed)
+apikey_open_hours_add(EState *estate, ApikeyCounts *counts,
+					  ApikeyKeyFinder *finder, ApikeyCounts *closed)
 {
 	ApikeyUpsert *upsert = open_table(estate);
 	int			to;
 
 	for (int from = 0; from < counts->n; from = to)
 	{
-		const ApikeyCount *first = &counts->counts[from];
+		ApikeyCount *first = &counts->counts[from];
 		Datum		key[] = {
 			UUIDPGetDatum(&first->usage->key.key_id), first->node
 		};
@@ -146,10 +174,13 @@ apikey_open_hours_add(EState *estate, const ApikeyCounts *counts,
 					   &first->usage->key.key_id, UUID_LEN) != 0)
 				break;
 		}
-		if (first->account == (Datum) 0)
-			continue;
 		CHECK_FOR_INTERRUPTS();
 		apikey_upsert_find(upsert, key);
+		/* a key whose hour is open was there when it was opened */
+		if (finder != NULL && !are_of_open_hour(upsert, first, to - from))
+			find_account(finder, first, to - from);
+		if (first->gone)
+			continue;
 		old = MemoryContextSwitchTo(GetPerTupleMemoryContext(estate));
 		add_to_row(upsert, first, to - from, closed);
 		apikey_upsert_write(upsert);

@@ -9,6 +9,7 @@
 
 #include "nodes/execnodes.h"
 
+#include "usage_key.h"
 #include "usage_period.h"
 
 /* Columns of apikey.key_use, as 45_usage.sql creates it */
@@ -20,10 +21,13 @@ enum
 
 /*
  * Add counts, in ascending order of key and hour, to the open hours of their
- * keys, and note when these were last used; skips keys that are gone.  What
- * belongs to other hours, those closed here among them, is added to a list.
+ * keys, and note when these were last used.  What belongs to other hours, those
+ * closed here among them, is added to a list.  Keys that are gone are skipped;
+ * if the finder is not NULL, it is asked for keys whose accounts are needed, and
+ * what it says is noted with the counts.
  */
-extern void apikey_open_hours_add(EState *estate, const ApikeyCounts *counts,
+extern void apikey_open_hours_add(EState *estate, ApikeyCounts *counts,
+								  ApikeyKeyFinder *finder,
 								  ApikeyCounts *closed);
 
 /* Close so many of the hours before this time, at most. */

@@ -12,14 +12,14 @@
 #include "batch.h"
 #include "upsert.h"
 
-/* Counts of a key in an hour, and what is known of the key */
+/* Counts of a key in an hour, and where they belong */
 typedef struct ApikeyCount
 {
 	Usage	   *usage;
 	const struct varlena *sketch;	/* more addresses; NULL: none */
 	Datum		node;			/* text */
-	Datum		account;		/* text; 0: the key is gone */
-	bool		rotated;		/* it may have a successor */
+	Datum		account;		/* text; 0: not known */
+	bool		gone;			/* the key is, or is about to be */
 } ApikeyCount;
 
 /* An array of them that grows in the context in which it was made */

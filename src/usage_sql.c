@@ -94,6 +94,7 @@ apikey_sql_apply_usage(PG_FUNCTION_ARGS)
 		if (!null[ADDRESSES][i])
 			rows[i]->hashes = apikey_sketch_hashes(DatumGetByteaPP(value[ADDRESSES][i]),
 												   &rows[i]->nhashes);
+		rows[i]->rotated = true;	/* note_superseded() will see */
 		if (!null[LAST_USED][i])
 			rows[i]->last_used = DatumGetTimestampTz(value[LAST_USED][i]);
 	}
