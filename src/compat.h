@@ -181,6 +181,18 @@ apikey_can_set_role(Oid member, Oid role)
 #endif
 }
 
+/*
+ * For a worker, whose transactions nobody waits for: from 17 on the settings of
+ * a database or of the server can limit how long they take.
+ */
+static inline void
+apikey_lift_transaction_timeout(void)
+{
+#if PG_VERSION_NUM >= 170000
+	SetConfigOption("transaction_timeout", "0", PGC_SUSET, PGC_S_OVERRIDE);
+#endif
+}
+
 /* Memory for what a setting's check hook hands to its assign hook. */
 static inline void *
 apikey_guc_alloc(size_t size)

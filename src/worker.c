@@ -203,6 +203,7 @@ apikey_launcher_main(Datum arg)
 	pqsignal(SIGTERM, SignalHandlerForShutdownRequest);
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
+	apikey_lift_transaction_timeout();
 
 	LWLockAcquire(apikey_shared->lock, LW_EXCLUSIVE);
 	apikey_shared->launcher_pid = MyProcPid;
@@ -344,6 +345,7 @@ apikey_flush_worker_main(Datum arg)
 
 	BackgroundWorkerInitializeConnectionByOid(mine->oid, InvalidOid, 0);
 	failed = false;
+	apikey_lift_transaction_timeout();
 	SetConfigOption("default_transaction_read_only", "off", PGC_SUSET,
 					PGC_S_OVERRIDE);
 	SetConfigOption("default_transaction_isolation", "read committed",
