@@ -14,6 +14,7 @@
 #include "storage/lmgr.h"
 #include "utils/array.h"
 #include "utils/snapmgr.h"
+#include "utils/timestamp.h"
 
 #include "catalog.h"
 #include "locks.h"

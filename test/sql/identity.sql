@@ -192,8 +192,8 @@ DECLARE line text;
 BEGIN
     FOR line IN EXECUTE 'EXPLAIN (ANALYZE, TIMING OFF, SUMMARY OFF, COSTS OFF, BUFFERS OFF) ' || query LOOP
         -- what servers write alike
-        CONTINUE WHEN line !~ '^ *InitPlan \d|loops=';
-        RETURN NEXT regexp_replace(regexp_replace(line, 'rows=(\d+)\.00', 'rows=\1'), ' \(returns .*', '');
+        CONTINUE WHEN line !~ '^ *InitPlan |loops=';
+        RETURN NEXT regexp_replace(regexp_replace(line, 'rows=(\d+)\.00', 'rows=\1'), 'InitPlan .*', 'InitPlan');
     END LOOP;
 END $$;
 GRANT EXECUTE ON FUNCTION identity_plan(text) TO PUBLIC;

@@ -166,7 +166,7 @@ my %settings = (
 	synchronous_commit => 'remote_apply', client_min_messages => 'debug5', exit_on_error => 'on', restrict_nonsystem_relation_kind => 'view');
 $settings{transaction_timeout} = '1ms' if $node->pg_version >= 17;
 delete $settings{restrict_nonsystem_relation_kind} if $node->pg_version < 17;
-delete $settings{standard_conforming_strings} if $node->pg_version >= 19;
+delete $settings{standard_conforming_strings} if $node->pg_version >= '19devel';
 $session->query("CREATE ROLE nobody; LOAD 'plpgsql'");
 my $user = $session->query('SELECT quote_ident(current_user)');
 for my $name (sort keys %settings)
