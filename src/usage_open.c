@@ -9,12 +9,16 @@
  */
 #include "postgres.h"
 
+#include "access/genam.h"
+#include "access/stratnum.h"
 #include "access/table.h"
 #include "access/tableam.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "utils/datum.h"
+#include "utils/fmgroids.h"
 #include "utils/memutils.h"
+#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 #include "catalog.h"
@@ -190,31 +194,45 @@ apikey_open_hours_add(EState *estate, ApikeyCounts *counts,
 }
 
 /*
- * The keys of some rows whose hour is before this time.
+ * The keys of some rows whose hour is before this time, the earliest first.
  */
 static int
 find_hours_before(const ApikeyUpsert *upsert, TimestampTz before, int max,
 				  Datum (*keys)[2])
 {
-	TableScanDesc scan = apikey_table_beginscan(upsert->rel, GetActiveSnapshot());
-	TupleTableSlot *slot = table_slot_create(upsert->rel, NULL);
+	AttrNumber	column = upsert->column[USE_HOUR];
+	Oid			index_oid = apikey_find_index(upsert->rel, &column, 1);
+	Relation	index;
+	IndexScanDesc scan;
+	TupleTableSlot *slot;
+	ScanKeyData key;
 	int			n = 0;
 
-	while (n < max && table_scan_getnextslot(scan, ForwardScanDirection, slot))
+	if (!OidIsValid(index_oid))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("table apikey.key_use has no index on (hour)"),
+				 errdetail("Hours that are open for too long cannot be looked up."),
+				 errhint("Create the index.")));
+	index = index_open(index_oid, AccessShareLock);
+	slot = table_slot_create(upsert->rel, NULL);
+	scan = apikey_index_beginscan(upsert->rel, index, GetActiveSnapshot(), 1);
+	ScanKeyInit(&key, 1, BTLessStrategyNumber, F_TIMESTAMPTZ_LT,
+				TimestampTzGetDatum(before));
+	index_rescan(scan, &key, 1, NULL, 0);
+	while (n < max && index_getnext_slot(scan, ForwardScanDirection, slot))
 	{
 		bool		isnull;
-		Datum		hour = slot_getattr(slot, upsert->column[USE_HOUR], &isnull);
 
 		CHECK_FOR_INTERRUPTS();
-		if (isnull || DatumGetTimestampTz(hour) >= before)
-			continue;
 		keys[n][0] = datumCopy(slot_getattr(slot, upsert->column[USE_KEY_ID], &isnull),
 							   false, UUID_LEN);
 		keys[n++][1] = datumCopy(slot_getattr(slot, upsert->column[USE_NODE], &isnull),
 								 false, -1);
 	}
-	table_endscan(scan);
+	index_endscan(scan);
 	ExecDropSingleTupleTableSlot(slot);
+	index_close(index, AccessShareLock);
 	return n;
 }
 

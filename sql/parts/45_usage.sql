@@ -85,6 +85,8 @@ CREATE TABLE apikey.key_use (
     CONSTRAINT key_use_open_hour_has_account CHECK (hour IS NULL OR account IS NOT NULL)
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.1);
 CREATE INDEX key_use_account ON apikey.key_use (account, hour);
+-- For settle_usage, which each flush worker calls first and which as a rule finds nothing
+CREATE INDEX key_use_hour ON apikey.key_use (hour);
 COMMENT ON TABLE apikey.key_use IS 'When each key was last used, and the counts of its open hour. Look at apikey.keys and the views of usage instead';
 COMMENT ON COLUMN apikey.key_use.key_id IS 'The key';
 COMMENT ON COLUMN apikey.key_use.node IS 'The server that counted';
