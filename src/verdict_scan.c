@@ -107,13 +107,26 @@ returns_verdict(Oid function)
 }
 
 /*
+ * The columns that the query needs of the function, in the order in which they
+ * are asked for.
+ */
+static List *
+needed_columns(const RelOptInfo *rel)
+{
+	List	   *exprs = list_concat_copy(rel->reltarget->exprs,
+										 extract_actual_clauses(rel->baserestrictinfo,
+																false));
+
+	return pull_var_clause((Node *) exprs, PVC_RECURSE_PLACEHOLDERS);
+}
+
+/*
  * The call, if the query reads nothing else, and of it plain columns only.
  */
 static FuncExpr *
 call_of(PlannerInfo *root, RelOptInfo *rel, RangeTblEntry *rte)
 {
 	RangeTblFunction *function;
-	List	   *exprs;
 	ListCell   *cell;
 
 	if (rte->rtekind != RTE_FUNCTION || rte->funcordinality ||
@@ -125,9 +138,7 @@ call_of(PlannerInfo *root, RelOptInfo *rel, RangeTblEntry *rte)
 	if (!IsA(function->funcexpr, FuncExpr) ||
 		!returns_verdict(((FuncExpr *) function->funcexpr)->funcid))
 		return NULL;
-	exprs = list_concat_copy(rel->reltarget->exprs,
-							 extract_actual_clauses(rel->baserestrictinfo, false));
-	foreach(cell, pull_var_clause((Node *) exprs, PVC_RECURSE_PLACEHOLDERS))
+	foreach(cell, needed_columns(rel))
 	{
 		/* 0: the whole row */
 		if (lfirst_node(Var, cell)->varattno <= 0)
@@ -176,20 +187,13 @@ make_plan(PlannerInfo *root, RelOptInfo *rel, CustomPath *path, List *tlist,
 		  List *clauses, List *custom_plans)
 {
 	CustomScan *plan = makeNode(CustomScan);
-	List	   *quals = extract_actual_clauses(clauses, false);
 
 	plan->scan.plan.targetlist = tlist;
-	plan->scan.plan.qual = quals;
+	plan->scan.plan.qual = extract_actual_clauses(clauses, false);
 	plan->scan.scanrelid = 0;	/* no table */
 	plan->flags = path->flags;
 	plan->custom_exprs = path->custom_private;
-	plan->custom_scan_tlist =
-		add_to_flat_tlist(NIL, pull_var_clause((Node *) rel->reltarget->exprs,
-											   PVC_RECURSE_PLACEHOLDERS));
-	plan->custom_scan_tlist =
-		add_to_flat_tlist(plan->custom_scan_tlist,
-						  pull_var_clause((Node *) quals,
-										  PVC_RECURSE_PLACEHOLDERS));
+	plan->custom_scan_tlist = add_to_flat_tlist(NIL, needed_columns(rel));
 	plan->methods = &scan_methods;
 	return &plan->scan.plan;
 }
