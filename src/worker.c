@@ -353,18 +353,25 @@ apikey_flush_worker_main(Datum arg)
 	end = apikey_clock() + WORKER_LIFE_MS;
 	for (;;)
 	{
+		CHECK_FOR_INTERRUPTS();
 		/* first, so that rows go where they are to stay */
 		maintain_when_due();
 		flush_or_note();
-		/* while calls wait for room none will begin anew */
-		if ((apikey_clock() >= end && !apikey_buffer_is_crowded()) ||
-			apikey_buffer_pending(mine) == 0)
+		if (apikey_buffer_pending(mine) == 0)
+			break;
+
+		/*
+		 * Who has filled the buffer meanwhile and is slowed down need not have
+		 * asked again.
+		 */
+		if (apikey_buffer_is_crowded())
+			continue;
+		if (apikey_clock() >= end)
 			break;
 		(void) WaitLatch(MyLatch,
 						 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 						 apikey_flush_interval, PG_WAIT_EXTENSION);
 		ResetLatch(MyLatch);
-		CHECK_FOR_INTERRUPTS();
 	}
 	proc_exit(0);
 }

@@ -110,11 +110,30 @@ SKIP:
 # for room: the buffer fills up, calls wait for one batch after the other.
 
 $session->query("CREATE TABLE crowd AS SELECT i.key FROM generate_series(1, 20000) n, apikey.issue('crowd', 'c' || n) i");
-is($session->query('SELECT count(*) FROM generate_series(1, 15) g, crowd c, apikey.verify(c.key, cost => 1 + 0 * g) v WHERE v.ok'), '300000', 'more calls of different keys than the buffer has room for');
-$answered += 300_000;
-flush($node);
-is(counted($node), $answered, '... counted = answered');
-is(stat_of($node, 'events_lost', 'events_buffered'), '0|0', '... nothing is lost');
+
+# crowd(): seconds for more calls of different keys than the buffer has room for
+sub crowd
+{
+	my ($name) = @_;
+	my $began = time;
+	is($session->query('SELECT count(*) FROM generate_series(1, 15) g, crowd c, apikey.verify(c.key, cost => 1 + 0 * g) v WHERE v.ok'), '300000', "more calls of different keys than the buffer has room for, $name");
+	my $seconds = time - $began;
+	$answered += 300_000;
+	flush($node);
+	is(counted($node), $answered, '... counted = answered');
+	is(stat_of($node, 'events_lost', 'events_buffered'), '0|0', '... nothing is lost');
+	return $seconds;
+}
+
+# The worker does not rest while the buffer is so full that calls are slowed
+# down, however far apart flushes are.
+my $often = crowd('with five flushes a second');
+$session->query("ALTER SYSTEM SET apikey.flush_interval = '1min'");
+$session->query('SELECT pg_reload_conf()');
+my $seldom = crowd('with one flush a minute');
+cmp_ok($seldom, '<', 3 * $often + 1, sprintf('... in %.1f s; the other took %.1f s', $seldom, $often));
+$session->query('ALTER SYSTEM RESET apikey.flush_interval');
+$session->query('SELECT pg_reload_conf()');
 
 # --- The worker stands still for longer than a call waits for room, as when the
 # disk does, where calls come faster than they are written: these are slowed
