@@ -45,9 +45,9 @@
 /*
  * Keys and errors of a batch at most: where the buffer is half full so few that
  * it takes less than the time for which who finds it full waits for room; else
- * no more than come in meanwhile.
+ * enough for some neighbours to lie on one page of the index.
  */
-#define BATCH_MAX			4096
+#define BATCH_MAX			32768
 #define BATCH_MAX_CROWDED	1024
 
 /* How long a reader of quotas can keep the next batch from beginning */

@@ -7,6 +7,7 @@
  */
 #include "postgres.h"
 
+#include "access/heapam.h"
 #include "access/stratnum.h"
 #include "access/table.h"
 #include "access/tableam.h"
@@ -15,6 +16,7 @@
 #include "miscadmin.h"
 #include "optimizer/optimizer.h"
 #include "rewrite/rewriteHandler.h"
+#include "storage/bufmgr.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -23,6 +25,9 @@
 #include "catalog.h"
 #include "compat.h"
 #include "upsert.h"
+
+/* Room that is left on a page when it is pruned, in bytes */
+#define ROOM_MIN	(BLCKSZ / 8)
 
 static void
 require_owner(Relation rel)
@@ -155,6 +160,56 @@ apikey_upsert_begin(EState *estate, Relation rel, const char *const *columns,
 	return upsert;
 }
 
+/*
+ * Fetch the row that the index has led to from its page, if this has room for
+ * some more versions of it.
+ *
+ * The server's own way looks first whether the page is to be pruned, which it
+ * finds whenever the page is fuller than the table's fillfactor: here nearly
+ * each time, for a page that the versions of many updates would still fit on.
+ */
+static bool
+fetch_from_roomy_page(ApikeyUpsert *upsert)
+{
+	BufferHeapTupleTableSlot *slot = (BufferHeapTupleTableSlot *) upsert->found;
+	HeapTuple	tuple = &slot->base.tupdata;
+	ItemPointerData tid = upsert->scan->xs_heaptid;
+	Buffer		buffer;
+	bool		found;
+
+	if (upsert->rel->rd_tableam != GetHeapamTableAmRoutine())
+		return false;
+	buffer = ReadBuffer(upsert->rel, ItemPointerGetBlockNumber(&tid));
+	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	found = PageGetHeapFreeSpace(BufferGetPage(buffer)) >= ROOM_MIN &&
+		heap_hot_search_buffer(&tid, upsert->rel, buffer,
+							   upsert->scan->xs_snapshot, tuple, NULL, true);
+	LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
+	if (!found)
+	{
+		ReleaseBuffer(buffer);
+		return false;
+	}
+	tuple->t_tableOid = RelationGetRelid(upsert->rel);
+	ExecStorePinnedBufferHeapTuple(tuple, upsert->found, buffer);
+	return true;
+}
+
+/*
+ * The row that the index has for the key of the scan.
+ */
+static bool
+fetch_row(ApikeyUpsert *upsert)
+{
+	while (index_getnext_tid(upsert->scan, ForwardScanDirection) != NULL)
+	{
+		if (fetch_from_roomy_page(upsert) ||
+			index_fetch_heap(upsert->scan, upsert->found))
+			return true;
+	}
+	return false;
+}
+
 void
 apikey_upsert_find(ApikeyUpsert *upsert, const Datum *key)
 {
@@ -166,8 +221,7 @@ apikey_upsert_find(ApikeyUpsert *upsert, const Datum *key)
 	for (int i = 0; i < upsert->nkeys; i++)
 		upsert->key[i].sk_argument = key[i];
 	index_rescan(upsert->scan, upsert->key, upsert->nkeys, NULL, 0);
-	upsert->exists = index_getnext_slot(upsert->scan, ForwardScanDirection,
-										upsert->found);
+	upsert->exists = fetch_row(upsert);
 	if (upsert->exists)
 	{
 		slot_getallattrs(upsert->found);
