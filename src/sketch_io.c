@@ -1,7 +1,7 @@
 /*
  * sketch_io.c
- *		Text and binary form of the SQL type apikey.sketch: all registers,
- *		whatever the form in which a value is stored.
+ *		Text and binary form of the SQL type apikey.sketch: the bytes of the
+ *		form in which a value is stored.
  */
 #include "postgres.h"
 
@@ -12,62 +12,103 @@
 #include "compat.h"
 #include "sketch.h"
 
-#define SKETCH_BINARY_VERSION	1
+/* First byte of the binary form: what follows is all registers, or the short form */
+#define BINARY_REGISTERS		1
+#define BINARY_SHORT			2
 
-/* Text form: \x and two digits a register */
+/* Text form: \x and two digits a byte */
 #define TEXT_PREFIX				"\\x"
 #define TEXT_PREFIX_LEN			2
-#define TEXT_LEN				(TEXT_PREFIX_LEN + 2 * APIKEY_SKETCH_REGISTERS)
 #define DIGIT_BITS				4
 #define DIGIT_MASK				0xf
 
 /*
- * Read the text form; NULL after a soft error.  The text is not repeated: the
- * place of the fault has to do.
+ * The bytes of a value: its short form if it has one, in the room given, else
+ * its registers.  All values that mean the same have the same bytes.
  */
-static ApikeySketch *
-sketch_of_text(const char *text, Node *escontext)
+static const uint8 *
+contents(const ApikeySketch *sketch, uint8 room[APIKEY_SPARSE_BYTES_MAX],
+		 size_t *len)
 {
-	ApikeySketch *sketch;
-	const char *digits = text + TEXT_PREFIX_LEN;
+	if (apikey_sparse_pack(sketch->registers, room, len))
+		return room;
+	*len = APIKEY_SKETCH_REGISTERS;
+	return sketch->registers;
+}
 
-	if (strlen(text) != TEXT_LEN ||
-		memcmp(text, TEXT_PREFIX, TEXT_PREFIX_LEN) != 0)
-		ereturn(escontext, NULL,
-				(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
-				 errmsg("invalid input syntax for type apikey.sketch"),
-				 errdetail("It has \\x and %d hexadecimal digits.",
-						   2 * APIKEY_SKETCH_REGISTERS),
-				 errhint("Sketches are made by apikey.sketch_agg(inet).")));
-	sketch = apikey_sketch_new();
+/*
+ * The value with these bytes; NULL if there is none.
+ */
+static struct varlena *
+value_of(const uint8 *bytes, size_t len)
+{
+	ApikeySketch *sketch = apikey_sketch_new();
+
+	if (len != APIKEY_SKETCH_REGISTERS)
+	{
+		if (!apikey_sparse_check(bytes, len))
+			return NULL;
+		apikey_sparse_expand(bytes, len, sketch->registers);
+		return apikey_sketch_shorten(sketch);
+	}
 	for (int i = 0; i < APIKEY_SKETCH_REGISTERS; i++)
 	{
-		int			high = ascii_hex_value(digits[2 * i]);
-		int			low = ascii_hex_value(digits[2 * i + 1]);
-
-		if (high < 0 || low < 0 ||
-			(high << DIGIT_BITS | low) > APIKEY_SKETCH_RANK_MAX)
-			ereturn(escontext, NULL,
-					(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
-					 errmsg("invalid input syntax for type apikey.sketch"),
-					 errdetail("Register %d is no hexadecimal number up to %x.",
-							   i + 1, APIKEY_SKETCH_RANK_MAX),
-					 errhint("Sketches are made by apikey.sketch_agg(inet).")));
-		sketch->registers[i] = high << DIGIT_BITS | low;
+		if (bytes[i] > APIKEY_SKETCH_RANK_MAX)
+			return NULL;
 	}
-	return sketch;
+	memcpy(sketch->registers, bytes, len);
+	return apikey_sketch_shorten(sketch);
+}
+
+/*
+ * The bytes that a text has in hexadecimal digits; false if it has not.
+ */
+static bool
+bytes_of_text(const char *text, uint8 bytes[APIKEY_SKETCH_REGISTERS], size_t *len)
+{
+	size_t		digits = strlen(text) - TEXT_PREFIX_LEN;
+
+	if (strncmp(text, TEXT_PREFIX, TEXT_PREFIX_LEN) != 0 || digits % 2 != 0 ||
+		digits > 2 * APIKEY_SKETCH_REGISTERS)
+		return false;
+	*len = digits / 2;
+	text += TEXT_PREFIX_LEN;
+	for (size_t i = 0; i < *len; i++)
+	{
+		int			high = ascii_hex_value(text[2 * i]);
+		int			low = ascii_hex_value(text[2 * i + 1]);
+
+		if (high < 0 || low < 0)
+			return false;
+		bytes[i] = high << DIGIT_BITS | low;
+	}
+	return true;
 }
 
 PG_FUNCTION_INFO_V1(apikey_sql_sketch_in);
+
+/*
+ * The text is not repeated in the error: it may be long.
+ */
 Datum
 apikey_sql_sketch_in(PG_FUNCTION_ARGS)
 {
-	ApikeySketch *sketch = sketch_of_text(PG_GETARG_CSTRING(0),
-										  apikey_soft_context(fcinfo));
+	uint8		bytes[APIKEY_SKETCH_REGISTERS];
+	size_t		len;
+	struct varlena *value = NULL;
 
-	if (sketch == NULL)
-		PG_RETURN_NULL();
-	PG_RETURN_POINTER(apikey_sketch_shorten(sketch));
+	if (bytes_of_text(PG_GETARG_CSTRING(0), bytes, &len))
+		value = value_of(bytes, len);
+	if (value == NULL)
+		ereturn(apikey_soft_context(fcinfo), (Datum) 0,
+				(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
+				 errmsg("invalid input syntax for type apikey.sketch"),
+				 errdetail("It has \\x and hexadecimal digits: two for each of %d registers, up to %x,"
+						   " or six for each of up to %d that are not zero, in ascending order.",
+						   APIKEY_SKETCH_REGISTERS, APIKEY_SKETCH_RANK_MAX,
+						   APIKEY_SPARSE_MAX),
+				 errhint("Sketches are made by apikey.sketch_agg(inet).")));
+	PG_RETURN_POINTER(value);
 }
 
 PG_FUNCTION_INFO_V1(apikey_sql_sketch_out);
@@ -75,15 +116,17 @@ Datum
 apikey_sql_sketch_out(PG_FUNCTION_ARGS)
 {
 	static const char digit[] = "0123456789abcdef";
-	const ApikeySketch *sketch = apikey_sketch_open(PG_GETARG_DATUM(0));
-	char	   *text = palloc(TEXT_LEN + 1);
+	uint8		room[APIKEY_SPARSE_BYTES_MAX];
+	size_t		len;
+	const uint8 *bytes = contents(apikey_sketch_open(PG_GETARG_DATUM(0)), room, &len);
+	char	   *text = palloc(TEXT_PREFIX_LEN + 2 * len + 1);
 	char	   *end = text + TEXT_PREFIX_LEN;
 
 	memcpy(text, TEXT_PREFIX, TEXT_PREFIX_LEN);
-	for (int i = 0; i < APIKEY_SKETCH_REGISTERS; i++)
+	for (size_t i = 0; i < len; i++)
 	{
-		*end++ = digit[sketch->registers[i] >> DIGIT_BITS];
-		*end++ = digit[sketch->registers[i] & DIGIT_MASK];
+		*end++ = digit[bytes[i] >> DIGIT_BITS];
+		*end++ = digit[bytes[i] & DIGIT_MASK];
 	}
 	*end = '\0';
 	PG_RETURN_CSTRING(text);
@@ -102,39 +145,40 @@ bad_binary(const char *detail)
 PG_FUNCTION_INFO_V1(apikey_sql_sketch_recv);
 
 /*
- * Binary form: a version byte, then the registers.
+ * Binary form: a byte that says which form it is, then the bytes of that.
  */
 Datum
 apikey_sql_sketch_recv(PG_FUNCTION_ARGS)
 {
 	StringInfo	buffer = (StringInfo) PG_GETARG_POINTER(0);
-	ApikeySketch *sketch;
+	size_t		len = buffer->len - buffer->cursor;
+	struct varlena *value;
+	int			form;
 
-	if (buffer->len - buffer->cursor != 1 + APIKEY_SKETCH_REGISTERS)
-		bad_binary("It has a version byte and 4096 registers.");
-	if (pq_getmsgbyte(buffer) != SKETCH_BINARY_VERSION)
+	if (len-- == 0)
+		bad_binary("It is empty.");
+	form = pq_getmsgbyte(buffer);
+	if (form != BINARY_REGISTERS && form != BINARY_SHORT)
 		bad_binary("Its version is unknown.");
-	sketch = apikey_sketch_new();
-	pq_copymsgbytes(buffer, (char *) sketch->registers,
-					APIKEY_SKETCH_REGISTERS);
-	for (int i = 0; i < APIKEY_SKETCH_REGISTERS; i++)
-	{
-		if (sketch->registers[i] > APIKEY_SKETCH_RANK_MAX)
-			bad_binary("A register is too large.");
-	}
-	PG_RETURN_POINTER(apikey_sketch_shorten(sketch));
+	if ((form == BINARY_REGISTERS) != (len == APIKEY_SKETCH_REGISTERS))
+		bad_binary("It has a version byte and 4096 registers, or a list of some.");
+	value = value_of((const uint8 *) pq_getmsgbytes(buffer, len), len);
+	if (value == NULL)
+		bad_binary("A register is too large, or a list of registers is not in order.");
+	PG_RETURN_POINTER(value);
 }
 
 PG_FUNCTION_INFO_V1(apikey_sql_sketch_send);
 Datum
 apikey_sql_sketch_send(PG_FUNCTION_ARGS)
 {
-	const ApikeySketch *sketch = apikey_sketch_open(PG_GETARG_DATUM(0));
+	uint8		room[APIKEY_SPARSE_BYTES_MAX];
+	size_t		len;
+	const uint8 *bytes = contents(apikey_sketch_open(PG_GETARG_DATUM(0)), room, &len);
 	StringInfoData buffer;
 
 	pq_begintypsend(&buffer);
-	pq_sendbyte(&buffer, SKETCH_BINARY_VERSION);
-	pq_sendbytes(&buffer, (char *) sketch->registers,
-				 APIKEY_SKETCH_REGISTERS);
+	pq_sendbyte(&buffer, len == APIKEY_SKETCH_REGISTERS ? BINARY_REGISTERS : BINARY_SHORT);
+	pq_sendbytes(&buffer, (const char *) bytes, len);
 	PG_RETURN_BYTEA_P(pq_endtypsend(&buffer));
 }

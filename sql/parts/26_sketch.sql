@@ -6,13 +6,13 @@ CREATE TYPE apikey.sketch;
 
 CREATE FUNCTION apikey.sketch_in(cstring) RETURNS apikey.sketch
     LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'apikey_sql_sketch_in';
-COMMENT ON FUNCTION apikey.sketch_in(cstring) IS 'Reads \x and 8192 hexadecimal digits';
+COMMENT ON FUNCTION apikey.sketch_in(cstring) IS 'Reads \x and hexadecimal digits: two for each of 4096 registers, or six for each of those that are not zero';
 CREATE FUNCTION apikey.sketch_out(apikey.sketch) RETURNS cstring
     LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'apikey_sql_sketch_out';
-COMMENT ON FUNCTION apikey.sketch_out(apikey.sketch) IS 'Writes \x and two hexadecimal digits a register';
+COMMENT ON FUNCTION apikey.sketch_out(apikey.sketch) IS 'Writes \x and hexadecimal digits: the registers that are not zero if these are few, else all';
 CREATE FUNCTION apikey.sketch_recv(internal) RETURNS apikey.sketch
     LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'apikey_sql_sketch_recv';
-COMMENT ON FUNCTION apikey.sketch_recv(internal) IS 'Reads the binary form: a version byte and the registers';
+COMMENT ON FUNCTION apikey.sketch_recv(internal) IS 'Reads the binary form: a version byte, and the registers or a list of some';
 CREATE FUNCTION apikey.sketch_send(apikey.sketch) RETURNS bytea
     LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'apikey_sql_sketch_send';
 COMMENT ON FUNCTION apikey.sketch_send(apikey.sketch) IS 'Writes the binary form';

@@ -111,33 +111,43 @@ ROLLBACK;
 
 \echo == Hashes, as the worker adds them
 SELECT apikey.cardinality(apikey.sketch_add_hashes(NULL, '')) AS of_none, apikey.sketch_add_hashes(NULL, NULL) IS NULL AS nothing_to_add;
-SELECT apikey.sketch_add_hashes(NULL, '\x00000000 fff00001 80080000 80000001'::bytea)::text
-       = '\x15' || repeat('00', 2047) || '14' || repeat('00', 2046) || '14' AS leading_zeros_and_one;
+SELECT apikey.sketch_add_hashes(NULL, '\x00000000 fff00001 80080000 80000001'::bytea) AS leading_zeros_and_one,
+       ('\x15' || repeat('00', 2047) || '14' || repeat('00', 2046) || '14')::apikey.sketch AS of_registers;
 SELECT apikey.sketch_add_hashes(sketch, '\x00000000')::text = apikey.sketch_union(sketch, apikey.sketch_add_hashes(NULL, '\x00000000'))::text AS added,
        apikey.sketch_add_hashes(sketch, NULL)::text = sketch::text AS null_adds_nothing, apikey.sketch_add_hashes(sketch, '')::text = sketch::text AS none FROM s WHERE i = 0;
 SELECT bool_and(sketch::text = pg_temp.sketch(i * 1000, 2000)::text) AS unchanged FROM s;
 SELECT pg_temp.fails($$SELECT apikey.sketch_add_hashes(NULL, '\x000000')$$) AS three_bytes;
 
 \echo == Text and binary forms
-SELECT left(e, 6) AS text, length(e) AS length FROM (SELECT pg_temp.sketch(0, 1)::text) x (e);
+-- A list of registers where these are few, else all of them
+SELECT pg_temp.sketch(0, 1) AS one, pg_temp.sketch(0, 3) AS three;
+SELECT n, length(e) AS length, left(e, 2) AS start FROM unnest('{200,250,300,1000,10000}'::int[]) n, LATERAL (SELECT pg_temp.sketch(0, n)::text) x (e);
 SELECT bool_and(sketch::text::apikey.sketch::text = sketch::text) AS round_trip FROM s;
+SELECT n, bool_and(sketch::text::apikey.sketch::text = sketch::text AND pg_column_size(sketch::text::apikey.sketch) <= pg_column_size(sketch)) AS round_trip
+FROM unnest('{1,10,200,250,300,1000}'::int[]) n, LATERAL (SELECT pg_temp.sketch(5, n)) x (sketch) GROUP BY n ORDER BY n;
 SELECT ('\x' || upper(substr(sketch::text, 3)))::apikey.sketch::text = sketch::text AS upper_case FROM s WHERE i = 0;
-SELECT t.n, pg_temp.fails(format('SELECT %L::apikey.sketch', t.bad)) AS error FROM (VALUES (1, ''), (2, '\x'), (3, '\x00'), (4, repeat('00', 4097)), (5, '\x' || repeat('00', 4097)),
+SELECT apikey.cardinality('\x') AS empty, ('\x' || repeat('00', 4096))::apikey.sketch AS no_registers, ('\x00' || repeat('01', 2) || repeat('00', 4093))::apikey.sketch AS two;
+SELECT pg_temp.fails(format('SELECT %L::apikey.sketch', t.bad)) AS error, array_agg(t.n ORDER BY t.n) AS of FROM (VALUES (1, ''), (2, '\'), (3, '\x00'), (4, repeat('00', 4097)), (5, '\x' || repeat('00', 4097)),
     (6, '\x' || repeat('00', 4095) || '0'), (7, '\x' || repeat('00', 4095) || '16'), (8, '\x16' || repeat('00', 4095)), (9, '\x' || repeat('ff', 4096)),
-    (10, '\x' || repeat('00', 4095) || '0g'), (11, '\x0 ' || repeat('00', 4095)), (12, '\X' || repeat('00', 4096)), (13, repeat('x', 100000))) t (n, bad) ORDER BY n;
+    (10, '\x' || repeat('00', 4095) || '0g'), (11, '\x0 ' || repeat('00', 4095)), (12, '\X' || repeat('00', 4096)), (13, repeat('x', 100000)),
+    (14, '\x000100'), (15, '\x000116'), (16, '\x100001'), (17, '\x000201000101'), (18, '\x000101000101'), (19, '\x00010'), (20, '\x0001010002'), (21, '\x000101 '),
+    (22, (SELECT '\x' || string_agg(lpad(to_hex(i), 4, '0') || '01', '' ORDER BY i) FROM generate_series(0, 256) i))) t (n, bad) GROUP BY error;
 -- The largest there is: hashes of 32 bits tell no more apart.
 SELECT apikey.cardinality(('\x' || repeat('15', 4096))::apikey.sketch) AS forged, apikey.cardinality(('\x' || repeat('00', 4096))::apikey.sketch) AS empty,
        apikey.cardinality(('\x' || repeat('14', 4096))::apikey.sketch) AS nearly, apikey.cardinality(('\x' || repeat('0f', 4096))::apikey.sketch) AS many;
 SELECT octet_length(apikey.sketch_send(sketch)) AS bytes, get_byte(apikey.sketch_send(sketch), 0) AS version FROM s WHERE i = 0;
+SELECT apikey.sketch_send(pg_temp.sketch(0, 1)) AS one;
 SELECT current_setting('data_directory') || '/apikey_sketch.copy' AS file \gset
-COPY (SELECT i, sketch FROM s) TO :'file' (FORMAT binary);
+COPY (SELECT i, sketch FROM s UNION ALL SELECT -n, pg_temp.sketch(3, n) FROM generate_series(1, 5) n) TO :'file' (FORMAT binary);
 CREATE TEMP TABLE back (i int, sketch apikey.sketch);
 COPY back FROM :'file' (FORMAT binary);
 SELECT count(*) AS rows, bool_and(b.sketch::text = s.sketch::text) AS round_trip FROM s JOIN back b USING (i);
+SELECT count(*) AS rows, bool_and(sketch::text = pg_temp.sketch(3, -i)::text) AS round_trip FROM back WHERE i < 0;
 CREATE TEMP TABLE raw (value bytea);
 SELECT b.n, pg_temp.fails(format('TRUNCATE raw, back; INSERT INTO raw VALUES (%L); COPY raw TO %L (FORMAT binary); COPY back (sketch) FROM %L (FORMAT binary)', b.value, :'file', :'file')) AS error
 FROM (VALUES (1, '\x01'::bytea || decode(repeat('00', 4096), 'hex')), (2, '\x'), (3, '\x01'), (4, '\x01'::bytea || decode(repeat('00', 4095), 'hex')), (5, '\x01'::bytea || decode(repeat('00', 4097), 'hex')),
-    (6, '\x02'::bytea || decode(repeat('00', 4096), 'hex')), (7, '\x01'::bytea || decode(repeat('00', 4095) || '16', 'hex')), (8, '\x01ff'::bytea || decode(repeat('00', 4095), 'hex'))) b (n, value) ORDER BY n;
+    (6, '\x03'::bytea || decode(repeat('00', 4096), 'hex')), (7, '\x01'::bytea || decode(repeat('00', 4095) || '16', 'hex')), (8, '\x01ff'::bytea || decode(repeat('00', 4095), 'hex')),
+    (9, '\x02'::bytea || decode(repeat('00', 4096), 'hex')), (10, '\x02000100'), (11, '\x02000101'), (12, '\x0200010100'), (13, '\x02')) b (n, value) ORDER BY n;
 COPY (SELECT 1 WHERE false) TO :'file';
 -- Of few addresses they are small.
 CREATE TABLE stored (n int, sketch apikey.sketch);
@@ -150,8 +160,8 @@ SELECT bool_and(sketch::text = pg_temp.sketch(0, n)::text) AS unchanged FROM sto
 -- An attacker has the program, but not the key: he knows what each address does under a key of his own.
 UPDATE apikey.secret SET secret = '\xa77ac4e2a77ac4e2a77ac4e2a77ac4e2' WHERE name = 'addresses';
 CREATE TEMP TABLE studied AS
-    SELECT a, 4096 - length(tail) AS register, get_byte(tail, 0) AS rank
-    FROM (SELECT a, ltrim(substr(apikey.sketch_send(apikey.sketch_agg(a)), 2), '\x00') AS tail FROM pg_temp.addresses(5000000, 40000) a GROUP BY a) x;
+    SELECT a, 256 * get_byte(bytes, 1) + get_byte(bytes, 2) AS register, get_byte(bytes, 3) AS rank
+    FROM (SELECT a, apikey.sketch_send(apikey.sketch_agg(a)) AS bytes FROM pg_temp.addresses(5000000, 40000) a GROUP BY a) x;
 -- For each register the address that raises it most
 CREATE TEMP TABLE inflating AS SELECT DISTINCT ON (register) a, register, rank FROM studied ORDER BY register, rank DESC, a;
 -- 1000 into registers of their own, and 1000 that share a few
