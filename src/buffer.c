@@ -151,7 +151,7 @@ is_flushing(const ApikeyDatabase *database)
 static bool
 put_event(ApikeyEvent *event, size_t texts_len, int waits)
 {
-	int			ring = MyProcPid % APIKEY_RINGS;
+	int			ring = apikey_backend_number() % APIKEY_RINGS;
 	ApikeyDatabase *database = apikey_buffer_database();
 	size_t		size = sizeof(ApikeyEventHead) + texts_len;
 	static int64 no_wait_before = 0;
@@ -225,7 +225,7 @@ apikey_buffer_pending(const ApikeyDatabase *database)
 void
 apikey_buffer_prefetch(void)
 {
-	int			number = MyProcPid % APIKEY_RINGS;
+	int			number = apikey_backend_number() % APIKEY_RINGS;
 
 	/* if the place is taken meanwhile, nothing is lost but time */
 	apikey_prefetch(apikey_ring_unit(number, apikey_shared->ring[number].head));
@@ -252,20 +252,25 @@ apikey_buffer_oldest(void)
 	return oldest;
 }
 
-bool
-apikey_buffer_is_crowded(void)
+int
+apikey_buffer_fullness(int *fullest)
 {
-	bool		crowded = false;
+	int			quarters = -1;
 
-	for (int i = 0; i < APIKEY_RINGS && !crowded; i++)
+	for (int i = 0; i < APIKEY_RINGS; i++)
 	{
 		ApikeyRing *ring = &apikey_shared->ring[i];
+		uint64		used;
 
 		SpinLockAcquire(&ring->mutex);
-		crowded = ring->head - ring->tail > ring->nunits / 2;
+		used = ring->head - ring->tail;
 		SpinLockRelease(&ring->mutex);
+		if ((int) (4 * used / ring->nunits) <= quarters)
+			continue;
+		quarters = (int) (4 * used / ring->nunits);
+		*fullest = i;
 	}
-	return crowded;
+	return quarters;
 }
 
 void
@@ -327,15 +332,18 @@ apikey_buffer_walk(Oid database, uint64 limit[APIKEY_RINGS],
 				   ApikeyEventCallback callback, void *arg)
 {
 	bool		stopped = false;
+	int			first;
 
+	(void) apikey_buffer_fullness(&first);
 	LWLockAcquire(apikey_shared->walk_lock, LW_SHARED);
 	for (int i = 0; i < APIKEY_RINGS; i++)
 	{
-		uint64		end = stopped ? ring_tail(i) :
-			walk_ring(i, database, 0, limit[i], callback, arg);
+		int			ring = (first + i) % APIKEY_RINGS;
+		uint64		end = stopped ? ring_tail(ring) :
+			walk_ring(ring, database, 0, limit[ring], callback, arg);
 
-		stopped |= end < limit[i];
-		limit[i] = Min(limit[i], end);
+		stopped |= end < limit[ring];
+		limit[ring] = Min(limit[ring], end);
 	}
 	LWLockRelease(apikey_shared->walk_lock);
 }

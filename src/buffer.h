@@ -106,8 +106,8 @@ extern ApikeyDatabase *apikey_buffer_database(void);
 extern uint64 apikey_buffer_pending(const ApikeyDatabase *database);
 extern TimestampTz apikey_buffer_oldest(void);
 
-/* Is a ring half full? */
-extern bool apikey_buffer_is_crowded(void);
+/* How full the fullest ring is, in quarters, and which one that is */
+extern int	apikey_buffer_fullness(int *fullest);
 
 /*
  * For the flush worker of a database: where the rings end now, a walk over

@@ -18,6 +18,11 @@
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "storage/bufmgr.h"
+#if PG_VERSION_NUM >= 170000
+#include "storage/procnumber.h"
+#else
+#include "storage/backendid.h"
+#endif
 #include "utils/acl.h"
 #include "utils/fmgroids.h"
 #include "utils/guc.h"
@@ -65,6 +70,20 @@
 		return dummy_value; \
 	} while (0)
 #endif
+
+/*
+ * A small number of this backend that no other one has at the same time; 0
+ * before it has one and after.
+ */
+static inline int
+apikey_backend_number(void)
+{
+#if PG_VERSION_NUM >= 170000
+	return Max(MyProcNumber, 0);
+#else
+	return Max(MyBackendId, 0);
+#endif
+}
 
 /* Calls an input function with one cstring, soft where the server can. */
 static inline bool

@@ -43,12 +43,12 @@
 #define ERRORS_MAX			50	/* kept per key, so more need not be written */
 
 /*
- * Keys and errors of a batch at most: where the buffer is half full so few that
- * it takes less than the time for which who finds it full waits for room; else
- * enough for some neighbours to lie on one page of the index.
+ * Keys and errors of a batch at most, by how many quarters of a ring are full:
+ * many, so that some neighbours lie on one page of the index, where there is
+ * time; where calls are slowed down, so few that writing them takes less than
+ * the time for which who finds no room waits for it.
  */
-#define BATCH_MAX			32768
-#define BATCH_MAX_CROWDED	1024
+static const int batch_max[] = {32768, 32768, 8192, 2048, 1024};
 
 /* How long a reader of quotas can keep the next batch from beginning */
 #define HOLD_MAX_MS			500
@@ -385,13 +385,13 @@ write_batch(ApikeyDatabase *database, uint64 limit[APIKEY_RINGS])
 	int64		number = last_batch() + 1;
 	uint64		dropped;
 	bool		restored = database->restored != 0;
+	int			fullest;
 
 	if (restored)
 		check_restored(database);
 	/* whether a file was written is noted once for all of it */
 	apikey_batch_collect(&batch, database->oid, limit,
-						 restored ? INT_MAX : apikey_buffer_is_crowded() ?
-						 BATCH_MAX_CROWDED : BATCH_MAX);
+						 restored ? INT_MAX : batch_max[apikey_buffer_fullness(&fullest)]);
 	LWLockAcquire(apikey_shared->lock, LW_EXCLUSIVE);
 	database->batch = number;
 	memcpy(database->limit, limit, sizeof(database->limit));

@@ -12,6 +12,7 @@
 #include "utils/timestamp.h"
 
 #include "buffer.h"
+#include "compat.h"
 #include "keyplace.h"
 #include "meter.h"
 #include "settings.h"
@@ -113,7 +114,7 @@ void
 apikey_tally_add(int what)
 {
 	if (apikey_shared != NULL)
-		pg_atomic_fetch_add_u64(&apikey_shared->tally[MyProcPid % APIKEY_RINGS].count[what],
+		pg_atomic_fetch_add_u64(&apikey_shared->tally[apikey_backend_number() % APIKEY_RINGS].count[what],
 								1);
 }
 

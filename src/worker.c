@@ -326,6 +326,7 @@ void
 apikey_flush_worker_main(Datum arg)
 {
 	int64		end;
+	int			fullest;
 
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, die);
@@ -361,10 +362,10 @@ apikey_flush_worker_main(Datum arg)
 			break;
 
 		/*
-		 * Who has filled the buffer meanwhile and is slowed down need not have
-		 * asked again.
+		 * Who has filled half of a ring meanwhile, and may be slowed down soon,
+		 * need not have asked again.
 		 */
-		if (apikey_buffer_is_crowded())
+		if (apikey_buffer_fullness(&fullest) >= 2)
 			continue;
 		if (apikey_clock() >= end)
 			break;
