@@ -33,7 +33,10 @@ typedef struct PlaceSet
 	uint32		unused;
 } PlaceSet;
 
+/* elsewhere a number that is read and written at once takes more room */
+#ifdef PG_HAVE_8BYTE_SINGLE_COPY_ATOMICITY
 StaticAssertDecl(sizeof(PlaceSet) == 64, "a set is a cache line");
+#endif
 
 /* NULL unless the library was preloaded, and there are any */
 static PlaceSet *sets = NULL;

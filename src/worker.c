@@ -49,6 +49,9 @@
 /* A worker that was asked for should be there after this time */
 #define START_MS			5000
 
+/* A half of a ring, in the largest events, is more than this part of its units */
+#define BEHIND_PART			16
+
 /* How soon partitions are looked after again, if that failed */
 #define MAINTAIN_AGAIN_MS	(5 * 1000)
 #define RETRY_DOUBLINGS_MAX	2
@@ -322,11 +325,24 @@ maintain_when_due(void)
 	PG_END_TRY();
 }
 
+/*
+ * Has so much come meanwhile that calls are slowed down soon?  Nobody need have
+ * asked for another flush.  What only other databases have left there is
+ * nothing to hurry for.
+ */
+static bool
+is_behind(void)
+{
+	int			fullest;
+
+	return apikey_buffer_fullness(&fullest) >= 2 &&
+		apikey_buffer_pending(mine) > apikey_shared->ring[fullest].nunits / BEHIND_PART;
+}
+
 void
 apikey_flush_worker_main(Datum arg)
 {
 	int64		end;
-	int			fullest;
 
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, die);
@@ -360,12 +376,7 @@ apikey_flush_worker_main(Datum arg)
 		flush_or_note();
 		if (apikey_buffer_pending(mine) == 0)
 			break;
-
-		/*
-		 * Who has filled half of a ring meanwhile, and may be slowed down soon,
-		 * need not have asked again.
-		 */
-		if (apikey_buffer_fullness(&fullest) >= 2)
+		if (is_behind())
 			continue;
 		if (apikey_clock() >= end)
 			break;
