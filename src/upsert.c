@@ -26,7 +26,7 @@
 #include "compat.h"
 #include "upsert.h"
 
-/* Room that is left on a page when it is pruned, in bytes */
+/* Room for more than a row, in bytes, where a page need not be pruned */
 #define ROOM_MIN	(BLCKSZ / 8)
 
 static void
@@ -162,7 +162,7 @@ apikey_upsert_begin(EState *estate, Relation rel, const char *const *columns,
 
 /*
  * Fetch the row that the index has led to from its page, if this has room for
- * some more versions of it.
+ * another version of it.
  *
  * The server's own way looks first whether the page is to be pruned, which it
  * finds whenever the page is fuller than the table's fillfactor: here nearly
@@ -175,15 +175,18 @@ fetch_from_roomy_page(ApikeyUpsert *upsert)
 	HeapTuple	tuple = &slot->base.tupdata;
 	ItemPointerData tid = upsert->scan->xs_heaptid;
 	Buffer		buffer;
+	Size		room;
 	bool		found;
 
 	if (upsert->rel->rd_tableam != GetHeapamTableAmRoutine())
 		return false;
 	buffer = ReadBuffer(upsert->rel, ItemPointerGetBlockNumber(&tid));
 	LockBuffer(buffer, BUFFER_LOCK_SHARE);
-	found = PageGetHeapFreeSpace(BufferGetPage(buffer)) >= ROOM_MIN &&
+	room = PageGetHeapFreeSpace(BufferGetPage(buffer));
+	found = room >= ROOM_MIN &&
 		heap_hot_search_buffer(&tid, upsert->rel, buffer,
-							   upsert->scan->xs_snapshot, tuple, NULL, true);
+							   upsert->scan->xs_snapshot, tuple, NULL, true) &&
+		room >= ROOM_MIN + tuple->t_len;
 	LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
 	if (!found)
 	{

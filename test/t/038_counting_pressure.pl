@@ -109,7 +109,7 @@ SKIP:
 # --- More different keys than are written in the time for which a call waits
 # for room: the buffer fills up, calls wait for one batch after the other.
 
-$session->query("CREATE TABLE crowd AS SELECT i.key FROM generate_series(1, 20000) n, apikey.issue('crowd', 'c' || n) i");
+$session->query("CREATE TABLE crowd AS SELECT n, i.key FROM generate_series(1, 20000) n, apikey.issue('crowd', 'c' || n) i");
 
 # crowd(): seconds for more calls of different keys than the buffer has room for
 sub crowd
@@ -170,6 +170,22 @@ my $growth = $session->query("SELECT sum(pg_relation_size(relid)) $tables") - $s
 # 20 keys have rows on few pages: what one page holds of dead rows before it is pruned, for each table
 cmp_ok($dead, '<', 1000, "$updates rows updated: $dead dead ones, of $live");
 cmp_ok($growth, '<=', 64 * 8192, "... and the tables have grown by $growth bytes");
+is(counted($node), $answered, '... counted = answered');
+
+# Long rows, one a page, of keys that are used from many addresses: a page is pruned in time for one more
+$session->query("CREATE TABLE spread AS SELECT n, key FROM (SELECT row_number() OVER (ORDER BY key_id) AS n, c.key FROM crowd c, apikey.keys i WHERE i.account = 'crowd' AND i.name = 'c' || c.n) x WHERE n % 500 = 0");
+is($session->query("SELECT count(*) FROM spread s, generate_series(1, 1000) g, apikey.verify(s.key, NULL, '10.0.0.0'::inet + g % (400 + (s.n / 20)::int)) v WHERE v.ok"), '40000', 'keys used from hundreds of addresses');
+$answered += 40_000;
+flush($node);
+my $changes = q(SELECT n_tup_upd - n_tup_hot_upd FROM pg_stat_user_tables WHERE relid = 'apikey.key_use'::regclass);
+my $moved = $node->safe_psql('postgres', $changes);
+for (1 .. 40)
+{
+	$session->query('SELECT count(*) FROM spread s, apikey.verify(s.key) v');
+	$answered += 40;
+	flush($node);
+}
+cmp_ok($node->safe_psql('postgres', $changes) - $moved, '<', 10, '... their rows stay on their pages through 40 flushes');
 is(counted($node), $answered, '... counted = answered');
 
 # --- Strangers
