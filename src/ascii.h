@@ -88,6 +88,24 @@ ascii_read_number(const char *text, size_t len, int max, int *value)
 	return true;
 }
 
+/* Read nbytes bytes, of two hexadecimal digits each; false if there are others. */
+static inline bool
+ascii_hex_bytes(const char *text, unsigned char *bytes, size_t nbytes)
+{
+	size_t		i;
+
+	for (i = 0; i < nbytes; i++)
+	{
+		int			high = ascii_hex_value(text[2 * i]);
+		int			low = ascii_hex_value(text[2 * i + 1]);
+
+		if (high < 0 || low < 0)
+			return false;
+		bytes[i] = (unsigned char) (high << 4 | low);
+	}
+	return true;
+}
+
 /* Write a number from 0 up in decimal, without NUL; returns the length. */
 static inline size_t
 ascii_write_number(int value, char *out)

@@ -110,6 +110,12 @@ apikey_event_write(int number, const ApikeyDatabase *database,
 	return fits;
 }
 
+static int
+quarters_of(int number, uint64 units)
+{
+	return (int) (4 * units / apikey_shared->ring[number].nunits);
+}
+
 /*
  * Write to a certain ring, or to any other that has room; *full says by how
  * many quarters the last that was tried is.
@@ -128,7 +134,7 @@ write_somewhere(int number, ApikeyDatabase *database, const ApikeyEvent *event,
 		uint64		used;
 
 		kept = apikey_event_write(this, database, event, &used);
-		*full = kept ? (int) (4 * used / nunits) : 4;
+		*full = kept ? quarters_of(this, used) : 4;
 
 		/* say so once on the way up, and whenever it is full */
 		crowded |= !kept || (used < nunits / 2 &&
@@ -151,7 +157,7 @@ is_flushing(const ApikeyDatabase *database)
 static bool
 put_event(ApikeyEvent *event, size_t texts_len, int waits)
 {
-	int			ring = apikey_backend_number() % APIKEY_RINGS;
+	int			ring = apikey_my_ring();
 	ApikeyDatabase *database = apikey_buffer_database();
 	size_t		size = sizeof(ApikeyEventHead) + texts_len;
 	static int64 no_wait_before = 0;
@@ -225,7 +231,7 @@ apikey_buffer_pending(const ApikeyDatabase *database)
 void
 apikey_buffer_prefetch(void)
 {
-	int			number = apikey_backend_number() % APIKEY_RINGS;
+	int			number = apikey_my_ring();
 
 	/* if the place is taken meanwhile, nothing is lost but time */
 	apikey_prefetch(apikey_ring_unit(number, apikey_shared->ring[number].head));
@@ -252,25 +258,40 @@ apikey_buffer_oldest(void)
 	return oldest;
 }
 
-int
-apikey_buffer_fullness(int *fullest)
+static uint64
+ring_used(int number)
 {
-	int			quarters = -1;
+	ApikeyRing *ring = &apikey_shared->ring[number];
+	uint64		used;
+
+	SpinLockAcquire(&ring->mutex);
+	used = ring->head - ring->tail;
+	SpinLockRelease(&ring->mutex);
+	return used;
+}
+
+int
+apikey_buffer_quarters(int number)
+{
+	return quarters_of(number, ring_used(number));
+}
+
+int
+apikey_buffer_fullest(void)
+{
+	uint64		most = 0;
+	int			fullest = 0;
 
 	for (int i = 0; i < APIKEY_RINGS; i++)
 	{
-		ApikeyRing *ring = &apikey_shared->ring[i];
-		uint64		used;
+		uint64		used = ring_used(i);
 
-		SpinLockAcquire(&ring->mutex);
-		used = ring->head - ring->tail;
-		SpinLockRelease(&ring->mutex);
-		if ((int) (4 * used / ring->nunits) <= quarters)
+		if (used <= most)
 			continue;
-		quarters = (int) (4 * used / ring->nunits);
-		*fullest = i;
+		most = used;
+		fullest = i;
 	}
-	return quarters;
+	return fullest;
 }
 
 void
@@ -332,9 +353,8 @@ apikey_buffer_walk(Oid database, uint64 limit[APIKEY_RINGS],
 				   ApikeyEventCallback callback, void *arg)
 {
 	bool		stopped = false;
-	int			first;
+	int			first = apikey_buffer_fullest();
 
-	(void) apikey_buffer_fullness(&first);
 	LWLockAcquire(apikey_shared->walk_lock, LW_SHARED);
 	for (int i = 0; i < APIKEY_RINGS; i++)
 	{

@@ -106,8 +106,9 @@ extern ApikeyDatabase *apikey_buffer_database(void);
 extern uint64 apikey_buffer_pending(const ApikeyDatabase *database);
 extern TimestampTz apikey_buffer_oldest(void);
 
-/* How full the fullest ring is, in quarters, and which one that is */
-extern int	apikey_buffer_fullness(int *fullest);
+/* The fullest ring; how full a ring is, in quarters */
+extern int	apikey_buffer_fullest(void);
+extern int	apikey_buffer_quarters(int number);
 
 /*
  * For the flush worker of a database: where the rings end now, a walk over

@@ -23,6 +23,7 @@
 
 #include "address.h"
 #include "apikey.h"
+#include "ascii.h"
 #include "buffer.h"
 #include "compat.h"
 #include "count.h"
@@ -53,15 +54,6 @@ enum
 #define FLUSH_WAIT_MS		20
 #define FLUSH_WAITS_MAX		1500
 
-static int
-hex_digit(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	c |= 0x20;
-	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 /*
  * Cut a path before its query, and write letters, digits, "-", ".", "_" and
  * "~" as themselves where they are percent-encoded (RFC 3986, 6.2.2.2): a key
@@ -74,8 +66,8 @@ normalize_path(char *path, size_t len)
 
 	for (size_t i = 0; i < len && path[i] != '?' && path[i] != '#'; i++)
 	{
-		int			high = i + 2 < len && path[i] == '%' ? hex_digit(path[i + 1]) : -1;
-		int			low = high >= 0 ? hex_digit(path[i + 2]) : -1;
+		int			high = i + 2 < len && path[i] == '%' ? ascii_hex_value(path[i + 1]) : -1;
+		int			low = high >= 0 ? ascii_hex_value(path[i + 2]) : -1;
 		int			c = low >= 0 ? high << 4 | low : -1;
 
 		if ((c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') ||

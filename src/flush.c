@@ -385,13 +385,13 @@ write_batch(ApikeyDatabase *database, uint64 limit[APIKEY_RINGS])
 	int64		number = last_batch() + 1;
 	uint64		dropped;
 	bool		restored = database->restored != 0;
-	int			fullest;
 
 	if (restored)
 		check_restored(database);
 	/* whether a file was written is noted once for all of it */
 	apikey_batch_collect(&batch, database->oid, limit,
-						 restored ? INT_MAX : batch_max[apikey_buffer_fullness(&fullest)]);
+						 restored ? INT_MAX :
+						 batch_max[apikey_buffer_quarters(apikey_buffer_fullest())]);
 	LWLockAcquire(apikey_shared->lock, LW_EXCLUSIVE);
 	database->batch = number;
 	memcpy(database->limit, limit, sizeof(database->limit));

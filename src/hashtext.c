@@ -99,21 +99,6 @@ base64_value(char c)
 	return -1;
 }
 
-static bool
-read_hex(const char *text, unsigned char *bytes, size_t nbytes)
-{
-	for (size_t i = 0; i < nbytes; i++)
-	{
-		int			high = ascii_hex_value(text[2 * i]);
-		int			low = ascii_hex_value(text[2 * i + 1]);
-
-		if (high < 0 || low < 0)
-			return false;
-		bytes[i] = (unsigned char) (high << 4 | low);
-	}
-	return true;
-}
-
 /*
  * Read the characters of nbytes bytes, without padding.  Bits that belong to
  * no byte are zero in what encoders write.
@@ -154,7 +139,7 @@ read_bytes(const char *text, size_t len, unsigned char *bytes, size_t nbytes)
 	size_t		padded = (nbytes + 2) / 3 * 4;
 
 	if (len == 2 * nbytes)
-		return read_hex(text, bytes, nbytes);
+		return ascii_hex_bytes(text, bytes, nbytes);
 	if (len == padded)
 	{
 		for (size_t i = nchars; i < padded; i++)

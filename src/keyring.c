@@ -30,13 +30,10 @@ parse_line(const char *p, const char *end, ApikeyKeyringEntry *entry)
 	entry->id = (int32_t) id;
 	while (p < end && is_blank(*p))
 		p++;
-	for (int i = 0; i < APIKEY_PEPPER_LEN; i++, p += 2)
-	{
-		if (end - p < 2 || ascii_hex_value(p[0]) < 0 || ascii_hex_value(p[1]) < 0)
-			return false;
-		entry->secret[i] = (unsigned char) (ascii_hex_value(p[0]) << 4 |
-											ascii_hex_value(p[1]));
-	}
+	if (end - p < 2 * APIKEY_PEPPER_LEN ||
+		!ascii_hex_bytes(p, entry->secret, APIKEY_PEPPER_LEN))
+		return false;
+	p += 2 * APIKEY_PEPPER_LEN;
 	while (p < end && is_blank(*p))
 		p++;
 	return p == end;

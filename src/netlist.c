@@ -30,7 +30,6 @@
 
 #define HEX_BITS		4
 #define HEX_MASK		0xf
-#define NO_HEX			(-1)
 
 static const uint8_t mapped_prefix[MAPPED_BITS / BYTE_BITS] = {
 	0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff
@@ -43,20 +42,6 @@ static int
 family_bits(int family)
 {
 	return family == FAMILY_V4 ? V4_BITS : V6_BITS;
-}
-
-/*
- * Value of a hexadecimal digit, or NO_HEX.
- */
-static int
-hex_value(char c)
-{
-	c = ascii_lower(c);
-	if (ascii_is_digit(c))
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + ASCII_DECIMAL_BASE;
-	return NO_HEX;
 }
 
 /*
@@ -111,9 +96,9 @@ read_group(const char *text, size_t len, uint8_t *out)
 		return false;
 	for (i = 0; i < len; i++)
 	{
-		int			digit = hex_value(text[i]);
+		int			digit = ascii_hex_value(text[i]);
 
-		if (digit == NO_HEX)
+		if (digit < 0)
 			return false;
 		value = value << HEX_BITS | digit;
 	}

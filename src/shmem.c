@@ -110,11 +110,17 @@ apikey_ring_unit(int ring, uint64 number)
 		(number % apikey_shared->ring[ring].nunits) * APIKEY_UNIT_SIZE;
 }
 
+int
+apikey_my_ring(void)
+{
+	return apikey_backend_number() % APIKEY_RINGS;
+}
+
 void
 apikey_tally_add(int what)
 {
 	if (apikey_shared != NULL)
-		pg_atomic_fetch_add_u64(&apikey_shared->tally[apikey_backend_number() % APIKEY_RINGS].count[what],
+		pg_atomic_fetch_add_u64(&apikey_shared->tally[apikey_my_ring()].count[what],
 								1);
 }
 

@@ -157,6 +157,9 @@ extern void apikey_shmem_init(void);
  */
 extern int64 apikey_clock(void);
 
+/* The ring, and the tally, of this backend */
+extern int	apikey_my_ring(void);
+
 /* Count one of what is named above; the sum; and forgetting all. */
 extern void apikey_tally_add(int what);
 extern uint64 apikey_tally_sum(int what);

@@ -7,6 +7,7 @@
 
 #include "fmgr.h"
 #include "libpq/pqformat.h"
+#include "utils/builtins.h"
 
 #include "ascii.h"
 #include "compat.h"
@@ -19,8 +20,6 @@
 /* Text form: \x and two digits a byte */
 #define TEXT_PREFIX				"\\x"
 #define TEXT_PREFIX_LEN			2
-#define DIGIT_BITS				4
-#define DIGIT_MASK				0xf
 
 /*
  * The bytes of a value: its short form if it has one, in the room given, else
@@ -44,19 +43,19 @@ value_of(const uint8 *bytes, size_t len)
 {
 	ApikeySketch *sketch = apikey_sketch_new();
 
-	if (len != APIKEY_SKETCH_REGISTERS)
+	if (len == APIKEY_SKETCH_REGISTERS)
 	{
-		if (!apikey_sparse_check(bytes, len))
-			return NULL;
+		for (int i = 0; i < APIKEY_SKETCH_REGISTERS; i++)
+		{
+			if (bytes[i] > APIKEY_SKETCH_RANK_MAX)
+				return NULL;
+		}
+		memcpy(sketch->registers, bytes, len);
+	}
+	else if (apikey_sparse_check(bytes, len))
 		apikey_sparse_expand(bytes, len, sketch->registers);
-		return apikey_sketch_shorten(sketch);
-	}
-	for (int i = 0; i < APIKEY_SKETCH_REGISTERS; i++)
-	{
-		if (bytes[i] > APIKEY_SKETCH_RANK_MAX)
-			return NULL;
-	}
-	memcpy(sketch->registers, bytes, len);
+	else
+		return NULL;
 	return apikey_sketch_shorten(sketch);
 }
 
@@ -72,17 +71,7 @@ bytes_of_text(const char *text, uint8 bytes[APIKEY_SKETCH_REGISTERS], size_t *le
 		digits > 2 * APIKEY_SKETCH_REGISTERS)
 		return false;
 	*len = digits / 2;
-	text += TEXT_PREFIX_LEN;
-	for (size_t i = 0; i < *len; i++)
-	{
-		int			high = ascii_hex_value(text[2 * i]);
-		int			low = ascii_hex_value(text[2 * i + 1]);
-
-		if (high < 0 || low < 0)
-			return false;
-		bytes[i] = high << DIGIT_BITS | low;
-	}
-	return true;
+	return ascii_hex_bytes(text + TEXT_PREFIX_LEN, bytes, *len);
 }
 
 PG_FUNCTION_INFO_V1(apikey_sql_sketch_in);
@@ -115,7 +104,6 @@ PG_FUNCTION_INFO_V1(apikey_sql_sketch_out);
 Datum
 apikey_sql_sketch_out(PG_FUNCTION_ARGS)
 {
-	static const char digit[] = "0123456789abcdef";
 	uint8		room[APIKEY_SPARSE_BYTES_MAX];
 	size_t		len;
 	const uint8 *bytes = contents(apikey_sketch_open(PG_GETARG_DATUM(0)), room, &len);
@@ -123,11 +111,7 @@ apikey_sql_sketch_out(PG_FUNCTION_ARGS)
 	char	   *end = text + TEXT_PREFIX_LEN;
 
 	memcpy(text, TEXT_PREFIX, TEXT_PREFIX_LEN);
-	for (size_t i = 0; i < len; i++)
-	{
-		*end++ = digit[bytes[i] >> DIGIT_BITS];
-		*end++ = digit[bytes[i] & DIGIT_MASK];
-	}
+	end += hex_encode((const char *) bytes, len, end);
 	*end = '\0';
 	PG_RETURN_CSTRING(text);
 }

@@ -26,7 +26,7 @@
 #include "compat.h"
 #include "upsert.h"
 
-/* Room for more than a row, in bytes, where a page need not be pruned */
+/* Room beside another version of a row, in bytes, where a page need not be pruned */
 #define ROOM_MIN	(BLCKSZ / 8)
 
 static void
@@ -183,9 +183,8 @@ fetch_from_roomy_page(ApikeyUpsert *upsert)
 	buffer = ReadBuffer(upsert->rel, ItemPointerGetBlockNumber(&tid));
 	LockBuffer(buffer, BUFFER_LOCK_SHARE);
 	room = PageGetHeapFreeSpace(BufferGetPage(buffer));
-	found = room >= ROOM_MIN &&
-		heap_hot_search_buffer(&tid, upsert->rel, buffer,
-							   upsert->scan->xs_snapshot, tuple, NULL, true) &&
+	found = heap_hot_search_buffer(&tid, upsert->rel, buffer,
+								   upsert->scan->xs_snapshot, tuple, NULL, true) &&
 		room >= ROOM_MIN + tuple->t_len;
 	LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
 	if (!found)

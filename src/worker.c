@@ -333,9 +333,9 @@ maintain_when_due(void)
 static bool
 is_behind(void)
 {
-	int			fullest;
+	int			fullest = apikey_buffer_fullest();
 
-	return apikey_buffer_fullness(&fullest) >= 2 &&
+	return apikey_buffer_quarters(fullest) >= 2 &&
 		apikey_buffer_pending(mine) > apikey_shared->ring[fullest].nunits / BEHIND_PART;
 }
 
