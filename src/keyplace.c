@@ -1,14 +1,15 @@
 /*
  * keyplace.c
- *		Where keys lie in their table: a table in shared memory, by digest.
+ *		Where rows of keys lie in their tables, remembered in shared memory.
  *
  * It saves the way through the index, and no more than that: what it says is
  * a hint, so nobody has to keep it right, and nothing is lost with it.
  *
- * It is an array of sets, each a cache line.  A place is one number of 64
- * bits, which is read and written at once: 48 bits of it are the place, 16
- * tell keys of one set apart, by and large.  There are no locks; a buffer may
- * be that of another place, and the buffer itself says which page is in it.
+ * For each of the tables it is an array of sets, each a cache line.  A place
+ * is one number of 64 bits, which is read and written at once: 48 bits of it
+ * are the place, 16 tell rows of one set apart, by and large.  There are no
+ * locks; a buffer may be that of another place, and the buffer itself says
+ * which page is in it.
  */
 #include "postgres.h"
 
@@ -39,7 +40,7 @@ StaticAssertDecl(sizeof(PlaceSet) == 64, "a set is a cache line");
 #endif
 
 /* NULL unless the library was preloaded, and there are any */
-static PlaceSet *sets = NULL;
+static PlaceSet *sets[APIKEY_NPLACES];
 
 /* A power of two; as in shared memory, for the setting is fixed at the start */
 static uint32
@@ -48,64 +49,83 @@ set_count(void)
 	return pg_prevpower2_32(Max(apikey_key_places / WAYS, 1));
 }
 
+/* Of one table */
 static Size
 places_size(void)
 {
+	return mul_size(set_count(), sizeof(PlaceSet));
+}
+
+static Size
+all_size(void)
+{
 	return apikey_key_places == 0 ? 0 :
-		add_size(mul_size(set_count(), sizeof(PlaceSet)), PG_CACHE_LINE_SIZE);
+		add_size(mul_size(places_size(), APIKEY_NPLACES), PG_CACHE_LINE_SIZE);
 }
 
 void
 apikey_keyplaces_request(void)
 {
-	RequestAddinShmemSpace(places_size());
+	RequestAddinShmemSpace(all_size());
+}
+
+static void
+initialize(PlaceSet *set)
+{
+	/* memory that nobody has touched yet takes no room, and is zero */
+#ifndef PG_HAVE_8BYTE_SINGLE_COPY_ATOMICITY
+	for (int i = 0; i < WAYS; i++)
+		pg_atomic_init_u64(&set->place[i], 0);
+#endif
 }
 
 void
 apikey_keyplaces_start(void)
 {
 	bool		found;
-	void	   *start;
+	char	   *start;
 
 	if (apikey_key_places == 0)
 		return;
-	start = ShmemInitStruct("apikey key places", places_size(), &found);
-	sets = (PlaceSet *) CACHELINEALIGN(start);
-	/* memory that nobody has touched yet takes no room, and is zero */
-	if (found)
-		return;
-#ifndef PG_HAVE_8BYTE_SINGLE_COPY_ATOMICITY
-	for (uint32 i = 0; i < set_count(); i++)
+	start = ShmemInitStruct("apikey key places", all_size(), &found);
+	start = (char *) CACHELINEALIGN(start);
+	for (int i = 0; i < APIKEY_NPLACES; i++)
 	{
-		for (int j = 0; j < WAYS; j++)
-			pg_atomic_init_u64(&sets[i].place[j], 0);
+		sets[i] = (PlaceSet *) (start + i * places_size());
+		for (uint32 j = 0; j < set_count() && !found; j++)
+			initialize(&sets[i][j]);
 	}
-#endif
+}
+
+uint64
+apikey_keyplace_hash(const unsigned char digest[APIKEY_DIGEST_LEN])
+{
+	uint64		hash;
+
+	/* keyed with the pepper: nobody can choose it */
+	memcpy(&hash, digest + APIKEY_DIGEST_LEN - sizeof(hash), sizeof(hash));
+	return hash;
 }
 
 /*
- * The set of a digest, and its mark.  Databases made from one another may have
- * the same keys in other places.
+ * The set of a row, and its mark.  Databases made from one another may have
+ * the same rows in other places.
  */
 static PlaceSet *
-set_of(const unsigned char digest[APIKEY_DIGEST_LEN], uint64 *mark)
+set_of(ApikeyPlaces of, uint64 hash, uint64 *mark)
 {
-	uint64		part[2];
-
-	/* keyed with the pepper: nobody can choose it */
-	memcpy(part, digest + APIKEY_DIGEST_LEN - sizeof(part), sizeof(part));
-	*mark = part[1] << MARK_SHIFT;
-	return &sets[(part[0] ^ (MyDatabaseId * UINT64CONST(0x9E3779B97F4A7C15))) &
-				 (set_count() - 1)];
+	*mark = hash >> MARK_SHIFT << MARK_SHIFT;
+	return &sets[of][(hash ^ (MyDatabaseId * UINT64CONST(0x9E3779B97F4A7C15))) &
+					 (set_count() - 1)];
 }
 
 void
-apikey_keyplace_prefetch(const unsigned char digest[APIKEY_DIGEST_LEN])
+apikey_keyplace_prefetch(ApikeyPlaces of, uint64 hash)
 {
 	uint64		mark;
 
-	if (sets != NULL)
-		apikey_prefetch(set_of(digest, &mark));
+	if (sets[of] != NULL)
+		apikey_prefetch(set_of(of, hash, &mark));
 }
 
 /*
@@ -125,38 +145,36 @@ find_mark(PlaceSet *set, uint64 mark)
 }
 
 bool
-apikey_keyplace_find(const unsigned char digest[APIKEY_DIGEST_LEN],
-					 ItemPointer tid, Buffer *buffer)
+apikey_keyplace_find(ApikeyPlaces of, uint64 hash, ApikeyPlace *place)
 {
 	uint64		mark;
-	uint64		place;
+	uint64		number;
 	PlaceSet   *set;
 	int			at;
 
-	if (sets == NULL)
+	if (sets[of] == NULL)
 		return false;
-	set = set_of(digest, &mark);
+	set = set_of(of, hash, &mark);
 	at = find_mark(set, mark);
 	if (at < 0)
 		return false;
-	place = pg_atomic_read_u64(&set->place[at]);
-	ItemPointerSet(tid, (BlockNumber) (place >> BLOCK_SHIFT),
-				   (OffsetNumber) place);
-	*buffer = (Buffer) pg_atomic_read_u32(&set->buffer[at]);
+	number = pg_atomic_read_u64(&set->place[at]);
+	ItemPointerSet(&place->tid, (BlockNumber) (number >> BLOCK_SHIFT),
+				   (OffsetNumber) number);
+	place->buffer = (Buffer) pg_atomic_read_u32(&set->buffer[at]);
 	return true;
 }
 
 void
-apikey_keyplace_note(const unsigned char digest[APIKEY_DIGEST_LEN],
-					 ItemPointer tid, Buffer buffer)
+apikey_keyplace_note(ApikeyPlaces of, uint64 hash, const ApikeyPlace *place)
 {
 	uint64		mark;
 	PlaceSet   *set;
 	int			at;
 
-	if (sets == NULL)
+	if (sets[of] == NULL)
 		return;
-	set = set_of(digest, &mark);
+	set = set_of(of, hash, &mark);
 	at = find_mark(set, mark);
 	for (int i = 0; i < WAYS && at < 0; i++)
 	{
@@ -164,10 +182,10 @@ apikey_keyplace_note(const unsigned char digest[APIKEY_DIGEST_LEN],
 			at = i;
 	}
 	if (at < 0)
-		at = digest[0] % WAYS;
-	pg_atomic_write_u32(&set->buffer[at], (uint32) buffer);
+		at = (mark >> MARK_SHIFT) % WAYS;
+	pg_atomic_write_u32(&set->buffer[at], (uint32) place->buffer);
 	pg_atomic_write_u64(&set->place[at],
 						mark |
-						(uint64) ItemPointerGetBlockNumber(tid) << BLOCK_SHIFT |
-						ItemPointerGetOffsetNumber(tid));
+						(uint64) ItemPointerGetBlockNumber(&place->tid) << BLOCK_SHIFT |
+						ItemPointerGetOffsetNumber(&place->tid));
 }

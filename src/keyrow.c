@@ -1,11 +1,10 @@
 /*
  * keyrow.c
- *		Reading one row version at a known place.
+ *		Rows at known places.
  *
- * One version alone is looked at, so that no snapshot is needed: what is
- * visible to SnapshotSelf is what is in force.  Where the page still lies in
- * the buffer in which it was seen last, the table of buffers is not asked
- * either.
+ * Where the page still lies in the buffer in which it was seen last, the table
+ * of buffers is not asked.  One version alone is read, so that no snapshot is
+ * needed: what is visible to SnapshotSelf is what is in force.
  */
 #include "postgres.h"
 
@@ -23,8 +22,8 @@
  * the number that the storage manager remembers was forgotten: whoever cuts a
  * table off says so before he releases the lock that keeps us out.
  */
-static bool
-has_block(Relation rel, BlockNumber block)
+bool
+apikey_block_exists(Relation rel, BlockNumber block)
 {
 	BlockNumber remembered = RelationGetSmgr(rel)->smgr_cached_nblocks[MAIN_FORKNUM];
 
@@ -32,14 +31,40 @@ has_block(Relation rel, BlockNumber block)
 		block < RelationGetNumberOfBlocks(rel);
 }
 
+void
+apikey_place_prefetch(const ApikeyPlace *place)
+{
+	Page		page;
+
+	if (place->buffer == InvalidBuffer)
+		return;
+	page = BufferGetPage(place->buffer);
+	apikey_prefetch(page);
+	apikey_prefetch(PageGetItemId(page, ItemPointerGetOffsetNumber(&place->tid)));
+}
+
+bool
+apikey_place_pin(Relation rel, ApikeyPlace *place)
+{
+	BlockNumber block = ItemPointerGetBlockNumber(&place->tid);
+
+	if (place->buffer != InvalidBuffer &&
+		apikey_read_recent_buffer(rel, block, place->buffer))
+		return true;
+	if (!apikey_block_exists(rel, block))
+		return false;
+	place->buffer = ReadBuffer(rel, block);
+	return true;
+}
+
 /*
  * The version at this place of a page, which is locked.
  */
 static HeapTuple
-copy_from_page(Relation rel, ItemPointer tid, Buffer buffer)
+copy_from_page(Relation rel, const ApikeyPlace *place)
 {
-	Page		page = BufferGetPage(buffer);
-	OffsetNumber offset = ItemPointerGetOffsetNumber(tid);
+	Page		page = BufferGetPage(place->buffer);
+	OffsetNumber offset = ItemPointerGetOffsetNumber(&place->tid);
 	HeapTupleData tuple;
 	ItemId		item;
 
@@ -51,8 +76,8 @@ copy_from_page(Relation rel, ItemPointer tid, Buffer buffer)
 	tuple.t_data = (HeapTupleHeader) PageGetItem(page, item);
 	tuple.t_len = ItemIdGetLength(item);
 	tuple.t_tableOid = RelationGetRelid(rel);
-	tuple.t_self = *tid;
-	return HeapTupleSatisfiesVisibility(&tuple, SnapshotSelf, buffer) ?
+	tuple.t_self = place->tid;
+	return HeapTupleSatisfiesVisibility(&tuple, SnapshotSelf, place->buffer) ?
 		heap_copytuple(&tuple) : NULL;
 }
 
@@ -72,30 +97,19 @@ copy_from_table(Relation rel, ItemPointer tid)
 }
 
 HeapTuple
-apikey_row_at(Relation rel, ItemPointer tid, Buffer *buffer)
+apikey_row_at(Relation rel, ApikeyPlace *place)
 {
-	BlockNumber block = ItemPointerGetBlockNumber(tid);
 	HeapTuple	copy;
 
 	if (rel->rd_tableam != GetHeapamTableAmRoutine())
-		return has_block(rel, block) ? copy_from_table(rel, tid) : NULL;
-	if (*buffer != InvalidBuffer)
-	{
-		Page		page = BufferGetPage(*buffer);
-
-		/* wherever it lies now, what is looked at first was here */
-		apikey_prefetch(page);
-		apikey_prefetch(PageGetItemId(page, ItemPointerGetOffsetNumber(tid)));
-	}
-	if (*buffer == InvalidBuffer ||
-		!apikey_read_recent_buffer(rel, block, *buffer))
-	{
-		if (!has_block(rel, block))
-			return NULL;
-		*buffer = ReadBuffer(rel, block);
-	}
-	LockBuffer(*buffer, BUFFER_LOCK_SHARE);
-	copy = copy_from_page(rel, tid, *buffer);
-	UnlockReleaseBuffer(*buffer);
+		return apikey_block_exists(rel, ItemPointerGetBlockNumber(&place->tid)) ?
+			copy_from_table(rel, &place->tid) : NULL;
+	/* wherever it lies now, what is looked at first was here */
+	apikey_place_prefetch(place);
+	if (!apikey_place_pin(rel, place))
+		return NULL;
+	LockBuffer(place->buffer, BUFFER_LOCK_SHARE);
+	copy = copy_from_page(rel, place);
+	UnlockReleaseBuffer(place->buffer);
 	return copy;
 }

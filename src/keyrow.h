@@ -1,6 +1,6 @@
 /*
  * keyrow.h
- *		Reading one row version at a known place.
+ *		Rows at known places.
  */
 #ifndef APIKEY_KEYROW_H
 #define APIKEY_KEYROW_H
@@ -12,13 +12,31 @@
 #include "storage/itemptr.h"
 #include "utils/rel.h"
 
+/* Where the index leads to, and the buffer in which that page was seen last */
+typedef struct ApikeyPlace
+{
+	ItemPointerData tid;
+	Buffer		buffer;			/* InvalidBuffer: not known */
+} ApikeyPlace;
+
+/* Has the table a block of this number?  The caller holds a lock on it. */
+extern bool apikey_block_exists(Relation rel, BlockNumber block);
+
+/*
+ * Pin the page of a place, and note which buffer it is in.  False if the table
+ * has no such page.  The caller holds a lock on the table.
+ */
+extern bool apikey_place_pin(Relation rel, ApikeyPlace *place);
+
+/* Let the processor fetch what looking at a place begins with. */
+extern void apikey_place_prefetch(const ApikeyPlace *place);
+
 /*
  * A copy of the row version at this place, if it is there at this very
  * moment: committed, and not deleted by a transaction that is committed, or
- * our own.  NULL if not.  *buffer is where the page was seen last, or
- * InvalidBuffer, and becomes where it is now.  The caller holds a lock on the
- * table.  Takes no predicate locks and writes nothing.
+ * our own.  NULL if not.  The caller holds a lock on the table.  Takes no
+ * predicate locks and writes nothing.
  */
-extern HeapTuple apikey_row_at(Relation rel, ItemPointer tid, Buffer *buffer);
+extern HeapTuple apikey_row_at(Relation rel, ApikeyPlace *place);
 
 #endif							/* APIKEY_KEYROW_H */

@@ -41,6 +41,7 @@
 typedef struct KeySearch
 {
 	unsigned char digest[APIKEY_DIGEST_LEN];
+	uint64		hash;			/* by which its place is known */
 	int32		pepper_id;
 	int16		algorithm;
 	int			max;
@@ -95,15 +96,14 @@ compare_row(TupleTableSlot *slot, void *arg)
 static bool
 search_in_place(Relation rel, const KeySearch *search, ApikeyKey *key)
 {
-	ItemPointerData place;
-	Buffer		buffer;
+	ApikeyPlace place;
 	Buffer		seen;
 	HeapTuple	row;
 
-	if (!apikey_keyplace_find(search->digest, &place, &buffer))
+	if (!apikey_keyplace_find(APIKEY_PLACES_KEY, search->hash, &place))
 		return false;
-	seen = buffer;
-	row = apikey_row_at(rel, &place, &buffer);
+	seen = place.buffer;
+	row = apikey_row_at(rel, &place);
 	if (row == NULL)
 		return false;
 	apikey_key_deform(row, RelationGetDescr(rel), key);
@@ -111,9 +111,17 @@ search_in_place(Relation rel, const KeySearch *search, ApikeyKey *key)
 	if (!is_wanted(search, key->value[KEY_PEPPER_ID],
 				   key->value[KEY_ALGORITHM], key->value[KEY_DIGEST]))
 		return false;
-	if (buffer != seen)
-		apikey_keyplace_note(search->digest, &place, buffer);
+	if (place.buffer != seen)
+		apikey_keyplace_note(APIKEY_PLACES_KEY, search->hash, &place);
 	return true;
+}
+
+static void
+note_place(const KeySearch *search, HeapTuple row)
+{
+	ApikeyPlace place = {row->t_self, InvalidBuffer};
+
+	apikey_keyplace_note(APIKEY_PLACES_KEY, search->hash, &place);
 }
 
 static void
@@ -334,8 +342,8 @@ static bool
 row_is_current(ApikeyCachedKey *cached)
 {
 	HeapTuple	kept = apikey_keycache_key(cached)->tuple;
+	ApikeyPlace place = {kept->t_self, InvalidBuffer};
 	HeapTuple	now = NULL;
-	Buffer		buffer = InvalidBuffer;
 	Relation	rel;
 	uint64		generation;
 	bool		same;
@@ -345,7 +353,7 @@ row_is_current(ApikeyCachedKey *cached)
 	rel = table_open(apikey_relation(APIKEY_REL_KEY), AccessShareLock);
 	generation = apikey_key_generation();
 	if (apikey_relation_is_coherent(rel))
-		now = apikey_row_at(rel, &kept->t_self, &buffer);
+		now = apikey_row_at(rel, &place);
 	table_close(rel, AccessShareLock);
 	same = now != NULL && is_same_row(now, kept);
 	if (same)
@@ -437,7 +445,8 @@ apikey_find_kept(const char *text, size_t len, ApikeyCachedKey *kept,
 		if (peppers->pepper[i].secret == NULL)
 			continue;
 		apikey_digest(search.digest, text, len, peppers->pepper[i].secret);
-		apikey_keyplace_prefetch(search.digest);
+		search.hash = apikey_keyplace_hash(search.digest);
+		apikey_keyplace_prefetch(APIKEY_PLACES_KEY, search.hash);
 		if (rel == NULL)
 			rel = table_open(apikey_relation(APIKEY_REL_KEY), AccessShareLock);
 		generation = apikey_key_generation();
@@ -449,8 +458,7 @@ apikey_find_kept(const char *text, size_t len, ApikeyCachedKey *kept,
 			if (search.count == 0)
 				continue;
 			decode_row(search.found[0], RelationGetDescr(rel), room);
-			apikey_keyplace_note(search.digest, &room->tuple->t_self,
-								 InvalidBuffer);
+			note_place(&search, room->tuple);
 		}
 		result = APIKEY_FOUND;
 		kept = pepper_lasts(peppers, i) ?

@@ -103,15 +103,19 @@ apikey_newkey_store(const ApikeyKey *key, const char *event)
 {
 	Relation	rel = table_open(apikey_relation(APIKEY_REL_KEY),
 								 RowExclusiveLock);
-	ItemPointerData place = apikey_insert(rel, (Datum *) key->value + 1,
-										  (bool *) key->null + 1,
-										  APIKEY_KEY_NCOLUMNS);
+	ApikeyPlace place = {
+		apikey_insert(rel, (Datum *) key->value + 1, (bool *) key->null + 1,
+					  APIKEY_KEY_NCOLUMNS),
+		InvalidBuffer
+	};
 
 	table_close(rel, NoLock);
 	/* its first use need not go through the index, if it comes to be */
 	if (DatumGetInt16(key->value[KEY_ALGORITHM]) == APIKEY_ALGORITHM_BLAKE2B)
-		apikey_keyplace_note((unsigned char *) VARDATA_ANY(DatumGetPointer(key->value[KEY_DIGEST])),
-							 &place, InvalidBuffer);
+		apikey_keyplace_note(APIKEY_PLACES_KEY,
+							 apikey_keyplace_hash((unsigned char *)
+												  VARDATA_ANY(DatumGetPointer(key->value[KEY_DIGEST]))),
+							 &place);
 	apikey_audit_issue(key, event);
 	apikey_announce(event, DatumGetUUIDP(key->value[KEY_KEY_ID]));
 }

@@ -277,8 +277,8 @@ static void
 define_memory_settings(void)
 {
 	DefineCustomIntVariable("apikey.key_places",
-							"Keys of which it is remembered where in the table they lie; 0: of none.",
-							"Shared memory for them, some 13 bytes each; it saves the way through the index.",
+							"Keys of which it is remembered where their rows lie; 0: of none.",
+							"Shared memory for them, some 13 bytes for each row of apikey.key and of apikey.key_use; it saves the way through the index.",
 							&apikey_key_places,
 							2 * 1024 * 1024, 0, 1024 * 1024 * 1024,
 							PGC_POSTMASTER, 0,

@@ -124,6 +124,7 @@ typedef struct ApikeyShared
 	ApikeyTally tally[APIKEY_RINGS];
 	pg_atomic_uint64 events_flushed;
 	pg_atomic_uint64 events_lost;
+	bool		out_of_workers; /* the launcher's: one could not be started */
 
 	/* under lock */
 	TimestampTz stats_reset;

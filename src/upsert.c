@@ -161,8 +161,8 @@ apikey_upsert_begin(EState *estate, Relation rel, const char *const *columns,
 }
 
 /*
- * Fetch the row that the index has led to from its page, if this has room for
- * another version of it.
+ * Fetch the row at the place from its page, if this has room for another
+ * version of it.
  *
  * The server's own way looks first whether the page is to be pruned, which it
  * finds whenever the page is fuller than the table's fillfactor: here nearly
@@ -173,14 +173,15 @@ fetch_from_roomy_page(ApikeyUpsert *upsert)
 {
 	BufferHeapTupleTableSlot *slot = (BufferHeapTupleTableSlot *) upsert->found;
 	HeapTuple	tuple = &slot->base.tupdata;
-	ItemPointerData tid = upsert->scan->xs_heaptid;
+	ItemPointerData tid = upsert->place.tid;
 	Buffer		buffer;
 	Size		room;
 	bool		found;
 
-	if (upsert->rel->rd_tableam != GetHeapamTableAmRoutine())
+	if (upsert->rel->rd_tableam != GetHeapamTableAmRoutine() ||
+		!apikey_place_pin(upsert->rel, &upsert->place))
 		return false;
-	buffer = ReadBuffer(upsert->rel, ItemPointerGetBlockNumber(&tid));
+	buffer = upsert->place.buffer;
 	LockBuffer(buffer, BUFFER_LOCK_SHARE);
 	room = PageGetHeapFreeSpace(BufferGetPage(buffer));
 	found = heap_hot_search_buffer(&tid, upsert->rel, buffer,
@@ -198,13 +199,52 @@ fetch_from_roomy_page(ApikeyUpsert *upsert)
 }
 
 /*
- * The row that the index has for the key of the scan.
+ * Has the row that was fetched these values of its key?
  */
 static bool
-fetch_row(ApikeyUpsert *upsert)
+is_wanted(ApikeyUpsert *upsert, const Datum *key)
 {
-	while (index_getnext_tid(upsert->scan, ForwardScanDirection) != NULL)
+	for (int i = 0; i < upsert->nkeys; i++)
 	{
+		bool		isnull;
+		Datum		value = slot_getattr(upsert->found, upsert->column[i], &isnull);
+
+		if (isnull ||
+			!DatumGetBool(FunctionCall2Coll(&upsert->key[i].sk_func,
+											upsert->key[i].sk_collation,
+											value, key[i])))
+			return false;
+	}
+	return true;
+}
+
+static bool
+fetch_by_hint(ApikeyUpsert *upsert, const Datum *key, const ApikeyPlace *hint)
+{
+	ItemPointerData tid = hint->tid;
+	bool		more = false;
+
+	upsert->place = *hint;
+	return (fetch_from_roomy_page(upsert) ||
+			(apikey_block_exists(upsert->rel, ItemPointerGetBlockNumber(&tid)) &&
+			 table_index_fetch_tuple(upsert->scan->xs_heapfetch, &tid,
+									 upsert->scan->xs_snapshot,
+									 upsert->found, &more, NULL))) &&
+		is_wanted(upsert, key);
+}
+
+static bool
+fetch_by_index(ApikeyUpsert *upsert, const Datum *key)
+{
+	ItemPointer tid;
+
+	for (int i = 0; i < upsert->nkeys; i++)
+		upsert->key[i].sk_argument = key[i];
+	index_rescan(upsert->scan, upsert->key, upsert->nkeys, NULL, 0);
+	while ((tid = index_getnext_tid(upsert->scan, ForwardScanDirection)) != NULL)
+	{
+		upsert->place.tid = *tid;
+		upsert->place.buffer = InvalidBuffer;
 		if (fetch_from_roomy_page(upsert) ||
 			index_fetch_heap(upsert->scan, upsert->found))
 			return true;
@@ -213,17 +253,16 @@ fetch_row(ApikeyUpsert *upsert)
 }
 
 void
-apikey_upsert_find(ApikeyUpsert *upsert, const Datum *key)
+apikey_upsert_find(ApikeyUpsert *upsert, const Datum *key,
+				   const ApikeyPlace *hint)
 {
 	TupleTableSlot *row = upsert->row;
 	int			natts = row->tts_tupleDescriptor->natts;
 
 	ExecClearTuple(row);
 	ResetPerTupleExprContext(upsert->estate);
-	for (int i = 0; i < upsert->nkeys; i++)
-		upsert->key[i].sk_argument = key[i];
-	index_rescan(upsert->scan, upsert->key, upsert->nkeys, NULL, 0);
-	upsert->exists = fetch_row(upsert);
+	upsert->exists = (hint != NULL && fetch_by_hint(upsert, key, hint)) ||
+		fetch_by_index(upsert, key);
 	if (upsert->exists)
 	{
 		slot_getallattrs(upsert->found);
@@ -276,6 +315,15 @@ apikey_upsert_write(ApikeyUpsert *upsert)
 								 &upsert->recheck, upsert->found, upsert->row);
 	else
 		ExecSimpleRelationInsert(upsert->target, upsert->estate, upsert->row);
+
+	/* an update that stays on its page leaves the index alone as a rule */
+	if (!upsert->exists ||
+		ItemPointerGetBlockNumber(&upsert->place.tid) !=
+		ItemPointerGetBlockNumber(&upsert->row->tts_tid))
+	{
+		upsert->place.tid = upsert->row->tts_tid;
+		upsert->place.buffer = InvalidBuffer;
+	}
 }
 
 void

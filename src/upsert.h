@@ -11,6 +11,8 @@
 #include "nodes/execnodes.h"
 #include "utils/rel.h"
 
+#include "keyrow.h"
+
 #define APIKEY_UPSERT_COLUMNS_MAX	16
 #define APIKEY_UPSERT_KEYS_MAX		3
 
@@ -29,6 +31,7 @@ typedef struct ApikeyUpsert
 	AttrNumber	column[APIKEY_UPSERT_COLUMNS_MAX];
 	ExprState **defaults;		/* of other columns; NULL: none */
 	bool		exists;
+	ApikeyPlace place;			/* of the row, if it exists or was written */
 } ApikeyUpsert;
 
 /*
@@ -45,10 +48,12 @@ extern ApikeyUpsert *apikey_upsert_begin(EState *estate, Relation rel,
 
 /*
  * Find the row with these values of its key; if there is none, one with them
- * and else NULL is to be added.  What was computed for the row before, in the
+ * and else NULL is to be added.  It is looked for first where the index has
+ * led to before, if that is given; it need not be there.  What was computed for the row before, in the
  * state's memory per tuple, is gone.  Each row may be written once.
  */
-extern void apikey_upsert_find(ApikeyUpsert *upsert, const Datum *key);
+extern void apikey_upsert_find(ApikeyUpsert *upsert, const Datum *key,
+							   const ApikeyPlace *hint);
 
 /* A column of the row, by its number among those named; NULL reads as 0. */
 extern Datum apikey_upsert_get(const ApikeyUpsert *upsert, int column,

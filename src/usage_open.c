@@ -23,7 +23,11 @@
 
 #include "catalog.h"
 #include "compat.h"
+#include "keyplace.h"
 #include "usage_open.h"
+
+/* Counts ahead of which rows are fetched */
+#define AHEAD		8
 
 static const char *const columns[USE_NCOLUMNS] = {
 	"key_id", "node", "last_used_at", "hour", "account", "requests", "refused",
@@ -157,6 +161,69 @@ find_account(ApikeyKeyFinder *finder, ApikeyCount *counts, int n)
 	}
 }
 
+/*
+ * Ids are random for the most part; who makes his own that are not merely has
+ * some rows looked up by the index.
+ */
+static uint64
+place_hash(const Usage *usage)
+{
+	uint64		half[2];
+	uint64		hash;
+
+	memcpy(half, usage->key.key_id.data, UUID_LEN);
+	hash = (half[0] ^ half[1]) * UINT64CONST(0x9E3779B97F4A7C15);
+	return hash ^ hash >> 32;
+}
+
+/*
+ * Let the processor fetch what later counts will need: where their rows are,
+ * and of some before them, these rows.
+ */
+static void
+prefetch_rows(const ApikeyCounts *counts, int at)
+{
+	ApikeyPlace place;
+
+	if (at + 2 * AHEAD < counts->n)
+		apikey_keyplace_prefetch(APIKEY_PLACES_KEY_USE,
+								 place_hash(counts->counts[at + 2 * AHEAD].usage));
+	if (at + AHEAD < counts->n &&
+		apikey_keyplace_find(APIKEY_PLACES_KEY_USE,
+							 place_hash(counts->counts[at + AHEAD].usage), &place))
+		apikey_place_prefetch(&place);
+}
+
+/*
+ * Find the row of a key, or begin one.
+ */
+static void
+find_row(ApikeyUpsert *upsert, const ApikeyCount *count, ApikeyPlace *hint)
+{
+	Datum		key[] = {
+		UUIDPGetDatum(&count->usage->key.key_id), count->node
+	};
+	bool		seen = apikey_keyplace_find(APIKEY_PLACES_KEY_USE,
+											place_hash(count->usage), hint);
+
+	apikey_upsert_find(upsert, key, seen ? hint : NULL);
+	if (!seen)
+		ItemPointerSetInvalid(&hint->tid);
+}
+
+/*
+ * Write the row, and remember where it is.
+ */
+static void
+write_row(ApikeyUpsert *upsert, const ApikeyCount *count, const ApikeyPlace *hint)
+{
+	apikey_upsert_write(upsert);
+	if (!ItemPointerEquals(&upsert->place.tid, (ItemPointer) &hint->tid) ||
+		upsert->place.buffer != hint->buffer)
+		apikey_keyplace_note(APIKEY_PLACES_KEY_USE, place_hash(count->usage),
+							 &upsert->place);
+}
+
 void
 apikey_open_hours_add(EState *estate, ApikeyCounts *counts,
 					  ApikeyKeyFinder *finder, ApikeyCounts *closed)
@@ -167,11 +234,10 @@ apikey_open_hours_add(EState *estate, ApikeyCounts *counts,
 	for (int from = 0; from < counts->n; from = to)
 	{
 		ApikeyCount *first = &counts->counts[from];
-		Datum		key[] = {
-			UUIDPGetDatum(&first->usage->key.key_id), first->node
-		};
+		ApikeyPlace hint;
 		MemoryContext old;
 
+		prefetch_rows(counts, from);
 		for (to = from + 1; to < counts->n; to++)
 		{
 			if (memcmp(&counts->counts[to].usage->key.key_id,
@@ -179,7 +245,7 @@ apikey_open_hours_add(EState *estate, ApikeyCounts *counts,
 				break;
 		}
 		CHECK_FOR_INTERRUPTS();
-		apikey_upsert_find(upsert, key);
+		find_row(upsert, first, &hint);
 		/* a key whose hour is open was there when it was opened */
 		if (finder != NULL && !are_of_open_hour(upsert, first, to - from))
 			find_account(finder, first, to - from);
@@ -187,7 +253,7 @@ apikey_open_hours_add(EState *estate, ApikeyCounts *counts,
 			continue;
 		old = MemoryContextSwitchTo(GetPerTupleMemoryContext(estate));
 		add_to_row(upsert, first, to - from, closed);
-		apikey_upsert_write(upsert);
+		write_row(upsert, first, &hint);
 		MemoryContextSwitchTo(old);
 	}
 	apikey_upsert_end(upsert);
@@ -247,7 +313,7 @@ apikey_open_hours_close(EState *estate, TimestampTz before, int max,
 	for (int i = 0; i < n; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
-		apikey_upsert_find(upsert, keys[i]);
+		apikey_upsert_find(upsert, keys[i], NULL);
 		close_hour(upsert, closed);
 		apikey_upsert_write(upsert);
 	}

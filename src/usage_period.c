@@ -104,7 +104,7 @@ add_counts(EState *estate, const ApikeyPeriod *period, ApikeyUpsert *upsert,
 		counts->node,
 	};
 
-	apikey_upsert_find(upsert, key);
+	apikey_upsert_find(upsert, key, NULL);
 	old = MemoryContextSwitchTo(GetPerTupleMemoryContext(estate));
 	if (!upsert->exists)
 		apikey_upsert_set(upsert, COUNT_ACCOUNT, counts->account);

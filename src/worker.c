@@ -3,10 +3,10 @@
  *		The launcher looks each flush_interval which databases have buffered
  *		events, and starts a flush worker for each that has none.
  *
- * The launcher is connected to no database.  A flush worker lives for a few
- * seconds at most, so that it stands in nobody's way who wants to drop,
- * rename or copy its database; it ends on errors and is started again later,
- * each time after a longer pause.
+ * The launcher is connected to no database.  A flush worker leaves when it has
+ * nothing to do, so that it stands in nobody's way who wants to drop, rename or
+ * copy its database, and anyhow after a while, sooner where workers are scarce;
+ * it ends on errors and is started again later, each time after a longer pause.
  */
 #include "postgres.h"
 
@@ -39,8 +39,17 @@
 #include "shmem.h"
 #include "worker.h"
 
-/* How long a flush worker lives, and how long it waits after failures */
-#define WORKER_LIFE_MS		3000
+/*
+ * How long a flush worker lives at most: beginning anew costs about a tenth of
+ * what it writes in three seconds
+ */
+#define LIFE_MS				20000
+#define SHORT_LIFE_MS		3000
+
+/* Who wants its database waits for 5 s, and it for less */
+#define WAIT_MAX_MS			2000
+
+/* And for so long after failures, before the first repetition */
 #define RETRY_FIRST_MS		1000
 
 /* How often slots of databases that are gone are looked for */
@@ -90,7 +99,8 @@ start_worker(int slot)
 			 database->oid);
 	worker.bgw_main_arg = Int32GetDatum(slot);
 	worker.bgw_notify_pid = MyProcPid;
-	if (!RegisterDynamicBackgroundWorker(&worker, &handle))
+	apikey_shared->out_of_workers = !RegisterDynamicBackgroundWorker(&worker, &handle);
+	if (apikey_shared->out_of_workers)
 	{
 		if (!warned)
 			ereport(WARNING,
@@ -304,15 +314,15 @@ flush_or_note(void)
 static void
 maintain_when_due(void)
 {
-	static bool done = false;	/* once in a worker's short life */
+	static bool done = false;	/* once in a worker's life */
 	MemoryContext context = CurrentMemoryContext;
 
 	if (done || mine->maintain_at > apikey_clock())
 		return;
-	done = true;
 	PG_TRY();
 	{
 		apikey_maintain();
+		done = true;
 	}
 	PG_CATCH();
 	{
@@ -339,10 +349,32 @@ is_behind(void)
 		apikey_buffer_pending(mine) > apikey_shared->ring[fullest].nunits / BEHIND_PART;
 }
 
+/*
+ * Wait for the next flush.  False if it is better left to another worker.
+ */
+static bool
+wait_for_flush(int64 start)
+{
+	int64		life = apikey_shared->out_of_workers ? SHORT_LIFE_MS : LIFE_MS;
+
+	if (apikey_clock() >= start + life || apikey_flush_interval > WAIT_MAX_MS)
+		return false;
+	(void) WaitLatch(MyLatch,
+					 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+					 apikey_flush_interval, PG_WAIT_EXTENSION);
+	ResetLatch(MyLatch);
+	if (ConfigReloadPending)
+	{
+		ConfigReloadPending = false;
+		ProcessConfigFile(PGC_SIGHUP);
+	}
+	return true;
+}
+
 void
 apikey_flush_worker_main(Datum arg)
 {
-	int64		end;
+	int64		start;
 
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, die);
@@ -367,24 +399,15 @@ apikey_flush_worker_main(Datum arg)
 					PGC_S_OVERRIDE);
 	SetConfigOption("default_transaction_isolation", "read committed",
 					PGC_SUSET, PGC_S_OVERRIDE);
-	end = apikey_clock() + WORKER_LIFE_MS;
-	for (;;)
+	start = apikey_clock();
+	do
 	{
 		CHECK_FOR_INTERRUPTS();
 		/* first, so that rows go where they are to stay */
 		maintain_when_due();
 		flush_or_note();
-		if (apikey_buffer_pending(mine) == 0)
-			break;
-		if (is_behind())
-			continue;
-		if (apikey_clock() >= end)
-			break;
-		(void) WaitLatch(MyLatch,
-						 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 apikey_flush_interval, PG_WAIT_EXTENSION);
-		ResetLatch(MyLatch);
-	}
+	} while (apikey_buffer_pending(mine) > 0 &&
+			 (is_behind() || wait_for_flush(start)));
 	proc_exit(0);
 }
 

@@ -16,11 +16,12 @@ my $node = new_node('places', "apikey.cache_size = 0\nautovacuum = off");
 $node->safe_psql('postgres', "UPDATE apikey.account_policy SET max_keys = -1 WHERE account = '*'");
 my $session = session($node);
 
-# How often the index was asked
+# How often an index was asked
 sub index_scans
 {
+	my ($index) = (@_, 'key_lookup');
 	$session->query('SELECT pg_stat_force_next_flush()');
-	return $session->query(q(SELECT idx_scan FROM pg_stat_all_indexes WHERE indexrelname = 'key_lookup'));
+	return $session->query("SELECT idx_scan FROM pg_stat_all_indexes WHERE indexrelname = '$index'");
 }
 
 sub new_key { return split /\|/, $session->query("SELECT key, key_id FROM apikey.issue('acme', '$_[0]')"); }
@@ -70,6 +71,51 @@ my ($undone) = split /\|/, $session->query("BEGIN; SELECT key FROM apikey.issue(
 is($session->code($undone) . ' ' . $reader->code($undone), 'valid key_invalid', 'not committed yet');
 $session->query('ROLLBACK');
 is($session->code($undone), 'key_invalid', '... and never');
+
+# So are the rows in which keys are counted: no count goes astray.
+my @counted = map { [ new_key("counted $_") ] } 1 .. 20;
+my $expected = 0;
+$session->query('SET enable_nestloop = off');	# for only the worker to use the index
+sub requests
+{
+	return $session->query("SELECT string_agg(DISTINCT requests::text, ' ') FROM apikey.key_use JOIN apikey.key USING (key_id) WHERE name LIKE 'counted %' AND $_[0]");
+}
+sub count_all
+{
+	my ($what, $stay) = @_;
+	$session->query("SELECT count(apikey.verify(key)) FROM unnest('{" . join(',', map { $_->[0] } @counted) . "}'::text[]) key");
+	my $scans = index_scans('key_use_pkey');
+	$session->query('SELECT apikey.flush_usage()');
+	# its statistics are complete when the worker has left
+	$node->poll_query_until('postgres', "SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'apikey flush worker'") or die 'it stays';
+	$expected++;
+	is(requests(q(node <> 'other')), $expected, "counted: $what");
+	is(index_scans('key_use_pkey') - $scans, 0, '... without the index') if $stay;
+}
+count_all('at first');
+count_all('again', 1);
+count_all('and again', 1);
+$session->query('UPDATE apikey.key_use SET account = account');
+count_all('after an update');
+$session->query('VACUUM FULL apikey.key_use');
+count_all('after VACUUM FULL');
+count_all('again', 1);
+$session->query('CREATE TABLE used AS SELECT * FROM apikey.key_use; TRUNCATE apikey.key_use; INSERT INTO apikey.key_use SELECT * FROM used ORDER BY key_id DESC');
+count_all('each in the place of another');
+# nor do those that other servers count
+$session->query('DROP TABLE used; CREATE TABLE used AS SELECT * FROM apikey.key_use');
+$session->query(q(TRUNCATE apikey.key_use; INSERT INTO apikey.key_use SELECT (u).* FROM (SELECT jsonb_populate_record(u, '{"node": "other"}') AS u FROM used u) s));
+$session->query('INSERT INTO apikey.key_use SELECT * FROM used');
+count_all(q(in the place of another server's));
+is(requests(q(node = 'other')), $expected - 1, '... whose counts stay');
+$session->query('TRUNCATE apikey.key_use');
+$expected = 0;
+count_all('behind the end');
+$session->query("UPDATE apikey.key_use SET addresses = NULL, hour = hour - interval '1 hour'");
+$expected = 0;
+count_all('of another hour');
+count_all('again');
+count_all('and again', 1);
 
 # A copy of the database has its own places.
 $_->quit for $session, $reader;

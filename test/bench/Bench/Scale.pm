@@ -11,7 +11,7 @@ use Bench::Report qw(section say_text table number);
 our @EXPORT_OK = qw(know);
 
 # As in src/keyplace.c and src/keycache.c
-my ($ways, $set_bytes) = (5, 64);
+my ($ways, $set_bytes, $tables) = (5, 64, 2);
 my ($offer_sets, $offer_ways) = (1024, 4);
 
 # know(NAME => VALUE...): measured by other parts. key_bytes: on disk, with its
@@ -109,7 +109,7 @@ sub scale
 {
 	section('Scale, by calculation and simulation');
 	say_text("Shared memory for the places of keys: sets of $ways in $set_bytes bytes. Keys beyond the room of their set are found through the index.");
-	table([ 'places for each key', 'bytes a key', 'keys that have a place' ],
+	table([ 'places for each key', 'bytes a key and table', 'keys that have a place' ],
 		map { [ $_, number($_ * $set_bytes / $ways), percent(placed($ways / $_)) ] } 0.5, 1, 1.5, 2, 3);
 	say_text('Hits of one connection\'s cache, simulated (250,000 calls, the last 150,000 counted; Zipf: the share of a key falls with the inverse of its rank).');
 	table([ 'keys in use', map { "Zipf, cache of $_" } 256, 1024, 8192 ],
@@ -124,9 +124,9 @@ sub scale
 sub size_table
 {
 	my $gb = sub { number($_[0] / 1073741824) };
-	say_text('Room, from bytes measured above: disk with one audit row a key; shared memory for two places and one limit in use a key (148 bytes).');
+	say_text('Room, from bytes measured above: disk with one audit row a key; shared memory for two places a key in each of the two tables whose rows are remembered, and one limit in use (148 bytes).');
 	table([ 'keys', 'disk, GB', 'places, GB', 'one limit each, GB' ],
-		map { [ number($_), $gb->($_ * $known{key_bytes}), $gb->($_ * 2 * $set_bytes / $ways), $gb->($_ * 148) ] } 1e6, 1e7, 1e8);
+		map { [ number($_), $gb->($_ * $known{key_bytes}), $gb->($_ * 2 * $tables * $set_bytes / $ways), $gb->($_ * 148) ] } 1e6, 1e7, 1e8);
 	say_text(sprintf '1,000 connections that have all seen more keys than their cache holds: %s GB of private memory, %s GB of it ours.',
 		number(1000 * $known{connection_kb} / 1048576), number(1000 * ($known{connection_kb} - $known{nothing_kb}) / 1048576));
 	return;
