@@ -165,27 +165,57 @@ apikey_keyplace_find(ApikeyPlaces of, uint64 hash, ApikeyPlace *place)
 	return true;
 }
 
-void
-apikey_keyplace_note(ApikeyPlaces of, uint64 hash, const ApikeyPlace *place)
+/*
+ * The number of a place that is not taken; -1: none.
+ */
+static int
+find_room(PlaceSet *set)
 {
-	uint64		mark;
-	PlaceSet   *set;
-	int			at;
-
-	if (sets[of] == NULL)
-		return;
-	set = set_of(of, hash, &mark);
-	at = find_mark(set, mark);
-	for (int i = 0; i < WAYS && at < 0; i++)
+	for (int i = 0; i < WAYS; i++)
 	{
 		if (pg_atomic_read_u64(&set->place[i]) == 0)
-			at = i;
+			return i;
 	}
-	if (at < 0)
-		at = (mark >> MARK_SHIFT) % WAYS;
+	return -1;
+}
+
+static void
+set_place(PlaceSet *set, int at, uint64 mark, const ApikeyPlace *place)
+{
 	pg_atomic_write_u32(&set->buffer[at], (uint32) place->buffer);
 	pg_atomic_write_u64(&set->place[at],
 						mark |
 						(uint64) ItemPointerGetBlockNumber(&place->tid) << BLOCK_SHIFT |
 						ItemPointerGetOffsetNumber(&place->tid));
+}
+
+bool
+apikey_keyplace_note(ApikeyPlaces of, uint64 hash, const ApikeyPlace *place)
+{
+	uint64		mark;
+	PlaceSet   *set;
+	int			at;
+	int			room = -1;
+
+	if (sets[of] == NULL)
+		return false;
+	set = set_of(of, hash, &mark);
+	at = find_mark(set, mark);
+	if (at < 0)
+		at = room = find_room(set);
+	if (at < 0)
+		at = (mark >> MARK_SHIFT) % WAYS;
+	set_place(set, at, mark, place);
+	return room >= 0;
+}
+
+void
+apikey_keyplace_add(ApikeyPlaces of, uint64 hash, const ApikeyPlace *place)
+{
+	uint64		mark;
+	PlaceSet   *set = set_of(of, hash, &mark);
+	int			room = find_room(set);
+
+	if (room >= 0 && find_mark(set, mark) < 0)
+		set_place(set, room, mark, place);
 }

@@ -33,8 +33,17 @@ extern uint64 apikey_keyplace_hash(const unsigned char digest[APIKEY_DIGEST_LEN]
  */
 extern bool apikey_keyplace_find(ApikeyPlaces of, uint64 hash,
 								 ApikeyPlace *place);
-extern void apikey_keyplace_note(ApikeyPlaces of, uint64 hash,
+
+/*
+ * Note where it is.  True if that was not known and there was room, so that
+ * there may be room for others.
+ */
+extern bool apikey_keyplace_note(ApikeyPlaces of, uint64 hash,
 								 const ApikeyPlace *place);
+
+/* The same for one of those others: only if nothing is known, and there is room */
+extern void apikey_keyplace_add(ApikeyPlaces of, uint64 hash,
+								const ApikeyPlace *place);
 
 /* Let the processor fetch what the next call will look at. */
 extern void apikey_keyplace_prefetch(ApikeyPlaces of, uint64 hash);

@@ -47,6 +47,7 @@ typedef struct KeySearch
 	int			max;
 	int			count;
 	HeapTuple	found[APIKEY_FIND_STORED_MAX];
+	ApikeyPlace place;			/* of the last one */
 } KeySearch;
 
 int64
@@ -56,6 +57,16 @@ apikey_lookup_of(const unsigned char digest[APIKEY_DIGEST_LEN])
 
 	memcpy(&head, digest, sizeof(head));
 	return (int64) pg_ntoh64(head);
+}
+
+/*
+ * Is a digest stored as digests are, and not compressed, say?
+ */
+static bool
+is_plain(const bytea *digest)
+{
+	return (!VARATT_IS_EXTENDED(digest) || VARATT_IS_SHORT(digest)) &&
+		VARSIZE_ANY_EXHDR(digest) == APIKEY_DIGEST_LEN;
 }
 
 /*
@@ -70,9 +81,7 @@ is_wanted(const KeySearch *search, Datum pepper_id, Datum algorithm,
 	if (DatumGetInt32(pepper_id) != search->pepper_id ||
 		DatumGetInt16(algorithm) != search->algorithm)
 		return false;
-	if (VARATT_IS_EXTENDED(bytes) && !VARATT_IS_SHORT(bytes))
-		return false;			/* never stored so */
-	return VARSIZE_ANY_EXHDR(bytes) == APIKEY_DIGEST_LEN &&
+	return is_plain(bytes) &&
 		apikey_equal(VARDATA_ANY(bytes), search->digest, APIKEY_DIGEST_LEN);
 }
 
@@ -87,6 +96,9 @@ compare_row(TupleTableSlot *slot, void *arg)
 				   slot->tts_values[KEY_DIGEST - 1]))
 		return true;
 	search->found[search->count++] = ExecCopySlotHeapTuple(slot);
+	search->place.tid = slot->tts_tid;
+	search->place.buffer = TTS_IS_BUFFERTUPLE(slot) ?
+		((BufferHeapTupleTableSlot *) slot)->buffer : InvalidBuffer;
 	return search->count < search->max;
 }
 
@@ -116,12 +128,55 @@ search_in_place(Relation rel, const KeySearch *search, ApikeyKey *key)
 	return true;
 }
 
+/*
+ * Note the places of the keys on a page.  Old versions of rows are left out:
+ * if they were noted, the new ones would not be.
+ */
 static void
-note_place(const KeySearch *search, HeapTuple row)
+note_page(Relation rel, ApikeyPlace *place)
 {
-	ApikeyPlace place = {row->t_self, InvalidBuffer};
+	Page		page;
 
-	apikey_keyplace_note(APIKEY_PLACES_KEY, search->hash, &place);
+	if (!apikey_place_pin(rel, place))
+		return;
+	page = BufferGetPage(place->buffer);
+	LockBuffer(place->buffer, BUFFER_LOCK_SHARE);
+	for (OffsetNumber offset = FirstOffsetNumber;
+		 offset <= PageGetMaxOffsetNumber(page); offset++)
+	{
+		ItemId		item = PageGetItemId(page, offset);
+		HeapTupleData tuple;
+		bool		isnull;
+		bytea	   *digest;
+
+		if (!ItemIdIsNormal(item))
+			continue;
+		tuple.t_data = (HeapTupleHeader) PageGetItem(page, item);
+		tuple.t_len = ItemIdGetLength(item);
+		if (!(tuple.t_data->t_infomask & HEAP_XMAX_INVALID))
+			continue;
+		digest = (bytea *) DatumGetPointer(heap_getattr(&tuple, KEY_DIGEST,
+														RelationGetDescr(rel), &isnull));
+		if (isnull || !is_plain(digest))
+			continue;
+		ItemPointerSetOffsetNumber(&place->tid, offset);
+		apikey_keyplace_add(APIKEY_PLACES_KEY,
+							apikey_keyplace_hash((unsigned char *) VARDATA_ANY(digest)),
+							place);
+	}
+	UnlockReleaseBuffer(place->buffer);
+}
+
+/*
+ * Note where the key was found.  If that was not known, as after a start of
+ * the server or a restore, it is not known of its neighbours either.
+ */
+static void
+note_place(Relation rel, KeySearch *search)
+{
+	if (apikey_keyplace_note(APIKEY_PLACES_KEY, search->hash, &search->place) &&
+		search->place.buffer != InvalidBuffer)
+		note_page(rel, &search->place);
 }
 
 static void
@@ -458,7 +513,7 @@ apikey_find_kept(const char *text, size_t len, ApikeyCachedKey *kept,
 			if (search.count == 0)
 				continue;
 			decode_row(search.found[0], RelationGetDescr(rel), room);
-			note_place(&search, room->tuple);
+			note_place(rel, &search);
 		}
 		result = APIKEY_FOUND;
 		kept = pepper_lasts(peppers, i) ?

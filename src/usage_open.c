@@ -218,7 +218,8 @@ static void
 write_row(ApikeyUpsert *upsert, const ApikeyCount *count, const ApikeyPlace *hint)
 {
 	apikey_upsert_write(upsert);
-	if (!ItemPointerEquals(&upsert->place.tid, (ItemPointer) &hint->tid) ||
+	if (!ItemPointerIsValid(&hint->tid) ||
+		!ItemPointerEquals(&upsert->place.tid, (ItemPointer) &hint->tid) ||
 		upsert->place.buffer != hint->buffer)
 		apikey_keyplace_note(APIKEY_PLACES_KEY_USE, place_hash(count->usage),
 							 &upsert->place);

@@ -126,6 +126,13 @@ is(verdicts($node, 'copy', $key) . ' ' . verdicts($node, 'postgres', $key), 'key
 # After a restart the first look is through the index; and without places, each.
 $node->restart;
 is(verdicts($node, 'postgres', $key, $key), 'valid valid', 'after a restart');
+# and with a key its neighbours on the page are known
+$session = session($node);
+$before = index_scans();
+my $pages = $session->query(q(SELECT count(DISTINCT (ctid::text::point)[0]) FROM apikey.key WHERE name LIKE 'counted %'));
+is(join(' ', map { $session->code($_->[0]) } @counted), join(' ', ('valid') x @counted), 'many keys after a restart');
+cmp_ok(index_scans() - $before, '<=', $pages, "... the index is asked for one of each page ($pages)");
+$session->quit;
 $node->append_conf('postgresql.conf', 'apikey.key_places = 0');
 $node->restart;
 $session = session($node);
