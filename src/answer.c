@@ -13,7 +13,7 @@
 
 #include "answer.h"
 #include "settings.h"
-#include "verify.h"
+#include "verdict.h"
 
 #define REALM		"api"
 #define NOT_KNOWN	(-1)

@@ -18,7 +18,7 @@
 #include "settings.h"
 #include "shmem.h"
 #include "verdict_scan.h"
-#include "verify.h"
+#include "verdict.h"
 #include "worker.h"
 
 APIKEY_MODULE_MAGIC;
@@ -54,7 +54,7 @@ _PG_init(void)
 	apikey_settings_init();
 	apikey_catalog_init();
 	apikey_notify_init();
-	apikey_verify_init();
+	apikey_verdict_init();
 	apikey_verdict_scan_init();
 	apikey_identity_init();
 	apikey_context_init();

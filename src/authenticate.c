@@ -11,6 +11,7 @@
 #include "apikey.h"
 #include "compat.h"
 #include "identity.h"
+#include "verdict.h"
 #include "verify.h"
 
 /*
@@ -80,5 +81,5 @@ apikey_sql_authenticate(PG_FUNCTION_ARGS)
 	if (decision.code != APIKEY_VALID)
 		apikey_refuse(&decision);
 	apikey_identity_take(&decision);
-	return apikey_verdict_datum(&decision);
+	return apikey_verdict_return(fcinfo, &decision);
 }

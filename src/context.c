@@ -36,6 +36,7 @@
 #include "rules.h"
 #include "scopes.h"
 #include "secret.h"
+#include "verdict.h"
 #include "verify.h"
 
 /* Begins the text, and says what is in it */

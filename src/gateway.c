@@ -18,7 +18,7 @@
 
 #include "gateway.h"
 #include "settings.h"
-#include "verify.h"
+#include "verdict.h"
 
 /* How long Hasura may go on with a subscription before it asks again. */
 #define HASURA_MAX_AGE	60

@@ -25,7 +25,7 @@
 #include "count.h"
 #include "identity.h"
 #include "sqlstate.h"
-#include "verify.h"
+#include "verdict.h"
 
 /* Queries given to apikey.allows() that are kept, parsed */
 #define QUERIES_MAX		8

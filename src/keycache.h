@@ -27,7 +27,7 @@ typedef struct ApikeyLimitsMemo
 
 /*
  * The verdict on a key that passes, as a row, with room for what differs from
- * call to call; see verify.c.
+ * call to call, and behind it what verdict.c adds.
  */
 typedef struct ApikeyVerdictMemo
 {
@@ -36,10 +36,8 @@ typedef struct ApikeyVerdictMemo
 	uint64		desc;			/* number of the descriptor it was formed under */
 	uint64		limit;			/* serial of the limit in it; 0: none */
 	int32		limit_max;
+	bool		has_limit;
 	bool		has_credits;
-	uint32		remaining_at;	/* where these columns lie in it; 0: NULL */
-	uint32		reset_at;
-	uint32		credits_at;
 } ApikeyVerdictMemo;
 
 /*

@@ -29,7 +29,7 @@
 #include "identity.h"
 #include "session.h"
 #include "settings.h"
-#include "verify.h"
+#include "verdict.h"
 #include "webrequest.h"
 
 #define ERRCODE_PGRST		MAKE_SQLSTATE('P', 'G', 'R', 'S', 'T')

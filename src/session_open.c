@@ -28,6 +28,7 @@
 #include "scopes.h"
 #include "settings.h"
 #include "signing.h"
+#include "verdict.h"
 #include "verify.h"
 
 /* Arguments of apikey.open_session, in order */

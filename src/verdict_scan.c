@@ -17,6 +17,7 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "executor/execExpr.h"
 #include "executor/executor.h"
 #include "fmgr.h"
 #include "nodes/extensible.h"
@@ -31,6 +32,7 @@
 #include "catalog.h"
 #include "identity.h"
 #include "verdict_scan.h"
+#include "verdict.h"
 #include "verify.h"
 
 #define SCAN_NAME	"apikey verdict"
@@ -39,6 +41,7 @@ typedef struct VerdictScanState
 {
 	CustomScanState scan;
 	ExprState  *call;
+	ApikeyVerdictColumns columns;	/* where the call may leave them */
 	Datum	   *values;			/* of the columns that are asked for, */
 	bool	   *nulls;			/* as long as the query runs */
 	bool		called;
@@ -208,6 +211,22 @@ make_state(CustomScan *plan)
 	return (Node *) state;
 }
 
+/*
+ * Let the call leave its columns with us, instead of a row of which they are to
+ * be taken again.  It is the last step of the expression but for the end.
+ */
+static void
+ask_for_columns(VerdictScanState *state)
+{
+	ExprState  *call = state->call;
+	ExprEvalStep *step = &call->steps[Max(call->steps_len - 2, 0)];
+	ExprEvalOp	op = ExecEvalStepOp(call, step);
+
+	apikey_verdict_columns_init(&state->columns);
+	if (op == EEOP_FUNCEXPR || op == EEOP_FUNCEXPR_FUSAGE)
+		step->d.func.fcinfo_data->context = (fmNodePtr) &state->columns;
+}
+
 static void
 begin_scan(CustomScanState *node, EState *estate, int eflags)
 {
@@ -216,8 +235,24 @@ begin_scan(CustomScanState *node, EState *estate, int eflags)
 	int			count = list_length(plan->custom_scan_tlist);
 
 	state->call = ExecInitExpr(linitial(plan->custom_exprs), &node->ss.ps);
+	ask_for_columns(state);
 	state->values = palloc(count * sizeof(Datum));
 	state->nulls = palloc(count * sizeof(bool));
+}
+
+/*
+ * Take the columns out of a row.
+ */
+static void
+deform(Datum row, TupleDesc desc, Datum **values, bool **nulls)
+{
+	HeapTupleData tuple;
+
+	tuple.t_data = DatumGetHeapTupleHeader(row);
+	tuple.t_len = HeapTupleHeaderGetDatumLength(tuple.t_data);
+	*values = palloc(desc->natts * sizeof(Datum));
+	*nulls = palloc(desc->natts * sizeof(bool));
+	heap_deform_tuple(&tuple, desc, *values, *nulls);
 }
 
 /*
@@ -227,24 +262,19 @@ static void
 call_function(VerdictScanState *state)
 {
 	ScanState  *scan = &state->scan.ss;
+	MemoryContext old = MemoryContextSwitchTo(scan->ps.state->es_query_cxt);
 	TupleDesc	desc;
-	MemoryContext old;
-	HeapTupleData tuple;
-	Datum	   *values;
-	bool	   *nulls;
+	Datum		row;
+	Datum	   *values = state->columns.value;
+	bool	   *nulls = state->columns.null;
 	bool		isnull;
 	ListCell   *cell;
 
 	state->called = true;
-	old = MemoryContextSwitchTo(scan->ps.state->es_query_cxt);
-	tuple.t_data = DatumGetHeapTupleHeader(ExecEvalExpr(state->call,
-														scan->ps.ps_ExprContext,
-														&isnull));
-	tuple.t_len = HeapTupleHeaderGetDatumLength(tuple.t_data);
+	row = ExecEvalExpr(state->call, scan->ps.ps_ExprContext, &isnull);
 	desc = apikey_type_desc(APIKEY_TYPE_VERDICT);
-	values = palloc(desc->natts * sizeof(Datum));
-	nulls = palloc(desc->natts * sizeof(bool));
-	heap_deform_tuple(&tuple, desc, values, nulls);
+	if (!state->columns.filled)
+		deform(row, desc, &values, &nulls);
 	foreach(cell, ((CustomScan *) scan->ps.plan)->custom_scan_tlist)
 	{
 		const Var  *var = (Var *) lfirst_node(TargetEntry, cell)->expr;

@@ -47,6 +47,17 @@ SELECT used.used FROM pg_temp.used();
 SELECT code, count(*) FROM apikey.verify((SELECT w.key FROM wanted w WHERE w.required = 'calls:write'), 'calls:write') GROUP BY code ORDER BY code;
 WITH v AS MATERIALIZED (SELECT ok, code FROM apikey.verify(:'key')) SELECT a.code, b.ok FROM v a, v b;
 SELECT w.required, v.code FROM wanted w CROSS JOIN LATERAL (SELECT code FROM apikey.verify(w.key, w.required) OFFSET 0) v ORDER BY 2, 1;
+SELECT code, account FROM apikey.verify((apikey.verify(:'key')).account);
+SELECT code, account FROM apikey.verify((apikey.verify('scan_nonsense')).code || :'key');
+-- what is shown was true when it was asked, whatever becomes of the key meanwhile
+CREATE FUNCTION pg_temp.rename(key text, name text) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE apikey.key k SET name = $2 WHERE account = 'scan';
+    RETURN (SELECT v.name FROM apikey.verify($1) v);
+END $$;
+SELECT account, name, scopes, metadata, pg_temp.rename(:'key', 'b') AS now FROM apikey.verify(:'key');
+SELECT account, name, scopes, metadata, pg_temp.rename(:'key', 'c') AS now FROM apikey.verify(:'key');
+SELECT account, name, scopes, missing_scopes, pg_temp.rename(:'key', 'a') AS now FROM apikey.verify(:'key', 'calls:write');
 CREATE TABLE noted AS SELECT code, account FROM apikey.verify(:'key');
 INSERT INTO noted SELECT code, account FROM apikey.verify(:'key', 'calls:write');
 SELECT * FROM noted ORDER BY code;
