@@ -44,6 +44,13 @@
 #define apikey_prefetch(address)	((void) 0)
 #endif
 
+/* Calls another handler from that of a signal: 19 tells it who has sent it. */
+#if PG_VERSION_NUM >= 190000
+#define apikey_handle_signal(handler)	handler(postgres_signal_arg, pg_siginfo)
+#else
+#define apikey_handle_signal(handler)	handler(postgres_signal_arg)
+#endif
+
 /* Stands before the declaration of a function that does not return. */
 #if PG_VERSION_NUM >= 180000
 #define apikey_noreturn	pg_noreturn

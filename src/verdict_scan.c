@@ -224,7 +224,7 @@ ask_for_columns(VerdictScanState *state)
 
 	apikey_verdict_columns_init(&state->columns);
 	if (op == EEOP_FUNCEXPR || op == EEOP_FUNCEXPR_FUSAGE)
-		step->d.func.fcinfo_data->context = (fmNodePtr) &state->columns;
+		step->d.func.fcinfo_data->context = (Node *) &state->columns;
 }
 
 static void

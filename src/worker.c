@@ -252,6 +252,14 @@ apikey_launcher_main(Datum arg)
 /* The slot of this flush worker */
 static ApikeyDatabase *mine = NULL;
 static bool failed = true;		/* until it is connected, and after an error */
+static volatile sig_atomic_t terminated = false;
+
+static void
+terminate(SIGNAL_ARGS)
+{
+	terminated = true;
+	apikey_handle_signal(die);
+}
 
 /*
  * However it ends, give the slot back; after a failure not to be tried again
@@ -269,8 +277,8 @@ leave_flush_worker(int code, Datum arg)
 	mine->starting_until = 0;
 	mine->flushing = false;
 	if (!failed)
-		mine->failures = 0;		/* also if it was merely terminated */
-	else
+		mine->failures = 0;
+	else if (!terminated)		/* while it was connecting, say */
 	{
 		mine->failures++;
 		mine->retry_at = apikey_clock() + pause;
@@ -377,7 +385,7 @@ apikey_flush_worker_main(Datum arg)
 	int64		start;
 
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
-	pqsignal(SIGTERM, die);
+	pqsignal(SIGTERM, terminate);
 	BackgroundWorkerUnblockSignals();
 
 	mine = &apikey_shared->database[DatumGetInt32(arg)];
