@@ -19,6 +19,7 @@
 #include "apikey.h"
 #include "catalog.h"
 #include "compat.h"
+#include "keydecode.h"
 #include "manage.h"
 #include "record.h"
 #include "spi_plan.h"

@@ -8,22 +8,17 @@
  */
 #include "postgres.h"
 
-#include <sys/socket.h>
-
+#include "access/heapam.h"
 #include "access/htup_details.h"
 #include "access/skey.h"
 #include "access/stratnum.h"
 #include "access/table.h"
-#include "access/tupmacs.h"
+#include "access/tableam.h"
 #include "access/xact.h"
 #include "access/xlog.h"
-#include "catalog/pg_type.h"
 #include "executor/tuptable.h"
 #include "port/pg_bswap.h"
-#include "utils/array.h"
-#include "utils/builtins.h"
 #include "utils/fmgroids.h"
-#include "utils/inet.h"
 #include "utils/inval.h"
 #include "utils/rel.h"
 #include "utils/timestamp.h"
@@ -31,10 +26,10 @@
 #include "catalog.h"
 #include "compat.h"
 #include "keycache.h"
+#include "keydecode.h"
 #include "keyplace.h"
 #include "keyrow.h"
 #include "keystore.h"
-#include "scopes.h"
 #include "shmem.h"
 
 /* What a scan looks for, and where it puts it */
@@ -129,7 +124,7 @@ search_in_place(Relation rel, const KeySearch *search, ApikeyKey *key)
 }
 
 /*
- * Note the places of the keys on a page.  Old versions of rows are left out:
+ * Note the places of the keys on a page of the heap.  Old versions of rows are left out:
  * if they were noted, the new ones would not be.
  */
 static void
@@ -175,7 +170,7 @@ static void
 note_place(Relation rel, KeySearch *search)
 {
 	if (apikey_keyplace_note(APIKEY_PLACES_KEY, search->hash, &search->place) &&
-		search->place.buffer != InvalidBuffer)
+		rel->rd_tableam == GetHeapamTableAmRoutine())
 		note_page(rel, &search->place);
 }
 
@@ -245,131 +240,6 @@ missing_pepper_matters(Relation rel, const ApikeyPeppers *peppers)
 	if (!result)
 		found_none = peppers->serial;
 	return result;
-}
-
-void
-apikey_key_deform(HeapTuple tuple, TupleDesc desc, ApikeyKey *key)
-{
-	int			room = Max(desc->natts, APIKEY_KEY_NCOLUMNS);
-	Datum	   *values;
-	bool	   *nulls;
-
-	if (desc->natts == APIKEY_KEY_NCOLUMNS)
-	{
-		heap_deform_tuple(tuple, desc, key->value + 1, key->null + 1);
-		return;
-	}
-	values = palloc0(room * sizeof(Datum));
-	nulls = palloc(room * sizeof(bool));
-	memset(nulls, true, room * sizeof(bool));
-	heap_deform_tuple(tuple, desc, values, nulls);
-	memcpy(key->value + 1, values, APIKEY_KEY_NCOLUMNS * sizeof(Datum));
-	memcpy(key->null + 1, nulls, APIKEY_KEY_NCOLUMNS * sizeof(bool));
-	pfree(values);
-	pfree(nulls);
-}
-
-/*
- * Texts of a list, those that are not null.
- */
-static int
-texts_of(Datum array, Datum **elements)
-{
-	bool	   *nulls;
-	int			count;
-	int			kept = 0;
-
-	deconstruct_array(DatumGetArrayTypeP(array), TEXTOID, -1, false,
-					  TYPALIGN_INT, elements, &nulls, &count);
-	for (int i = 0; i < count; i++)
-	{
-		if (!nulls[i])
-			(*elements)[kept++] = (*elements)[i];
-	}
-	return kept;
-}
-
-static void
-decode_nets(ApikeyKey *key)
-{
-	ArrayType  *array = DatumGetArrayTypeP(key->value[KEY_ALLOWED_IPS]);
-	int			size = ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array));
-	ApikeyNet  *nets = palloc0(Max(size, 1) * sizeof(ApikeyNet));
-	const uint8 *present = ARR_NULLBITMAP(array);
-	char	   *at = ARR_DATA_PTR(array);
-	int			count = 0;
-
-	/* a long list is worth more than deconstruct_array() and what it makes */
-	for (int i = 0; i < size; i++)
-	{
-		inet	   *element;
-
-		if (present != NULL && (present[i / 8] & (1 << i % 8)) == 0)
-			continue;
-		at = (char *) att_align_pointer(at, TYPALIGN_INT, -1, at);
-		element = DatumGetInetPP(PointerGetDatum(at));
-		at = att_addlength_pointer(at, -1, at);
-		nets[count].family = ip_family(element) == PGSQL_AF_INET ? 4 : 6;
-		nets[count].bits = ip_bits(element);
-		memcpy(nets[count].addr, ip_addr(element),
-			   nets[count].family == 4 ? 4 : 16);
-		apikey_net_unmap(&nets[count++]);
-	}
-	key->nnets = apikey_netlist_normalize(nets, count);
-	key->nets = nets;
-}
-
-static void
-decode_origins(ApikeyKey *key)
-{
-	Datum	   *elements;
-	int			count = texts_of(key->value[KEY_ALLOWED_ORIGINS], &elements);
-	ApikeyOrigin *origins = palloc(Max(count, 1) * sizeof(ApikeyOrigin));
-
-	key->norigins = 0;
-	for (int i = 0; i < count; i++)
-	{
-		text	   *element = DatumGetTextPP(elements[i]);
-
-		if (apikey_origin_rule_parse(VARDATA_ANY(element),
-									 VARSIZE_ANY_EXHDR(element),
-									 &origins[key->norigins]) == NULL)
-			key->norigins++;
-	}
-	key->origins = origins;
-}
-
-/*
- * Make of a row what is said in the header; its columns are taken out already.
- */
-static void
-decode_columns(TupleDesc desc, ApikeyKey *key)
-{
-	key->nnets = key->norigins = 0;
-	key->nets = NULL;
-	key->origins = NULL;
-	key->kept = NULL;
-	for (int i = 1; i <= APIKEY_KEY_NCOLUMNS; i++)
-	{
-		/* the lists are decoded instead */
-		if (!key->null[i] && TupleDescAttr(desc, i - 1)->attlen == -1 &&
-			i != KEY_ALLOWED_IPS && i != KEY_ALLOWED_ORIGINS)
-			key->value[i] = PointerGetDatum(PG_DETOAST_DATUM_PACKED(key->value[i]));
-	}
-	key->grants = apikey_scopes_open((struct varlena *)
-									 DatumGetPointer(key->value[KEY_SCOPES]));
-	if (!key->null[KEY_ALLOWED_IPS])
-		decode_nets(key);
-	if (!key->null[KEY_ALLOWED_ORIGINS])
-		decode_origins(key);
-}
-
-static void
-decode_row(HeapTuple tuple, TupleDesc desc, ApikeyKey *key)
-{
-	key->tuple = tuple;
-	apikey_key_deform(tuple, desc, key);
-	decode_columns(desc, key);
 }
 
 /*
@@ -506,13 +376,13 @@ apikey_find_kept(const char *text, size_t len, ApikeyCachedKey *kept,
 			rel = table_open(apikey_relation(APIKEY_REL_KEY), AccessShareLock);
 		generation = apikey_key_generation();
 		if (search_in_place(rel, &search, room))
-			decode_columns(RelationGetDescr(rel), room);
+			apikey_key_decode_columns(RelationGetDescr(rel), room);
 		else
 		{
 			search_by_digest(rel, &search);
 			if (search.count == 0)
 				continue;
-			decode_row(search.found[0], RelationGetDescr(rel), room);
+			apikey_key_decode(search.found[0], RelationGetDescr(rel), room);
 			note_place(rel, &search);
 		}
 		result = APIKEY_FOUND;
@@ -554,7 +424,7 @@ apikey_find_stored(const unsigned char digest[APIKEY_DIGEST_LEN],
 	memcpy(search.digest, digest, APIKEY_DIGEST_LEN);
 	search_by_digest(rel, &search);
 	for (int i = 0; i < search.count; i++)
-		decode_row(search.found[i], RelationGetDescr(rel), &keys[i]);
+		apikey_key_decode(search.found[i], RelationGetDescr(rel), &keys[i]);
 	table_close(rel, AccessShareLock);
 	return search.count;
 }
@@ -579,7 +449,7 @@ apikey_find_by_id(const pg_uuid_t *key_id, ApikeyKey *key)
 	apikey_scan(rel, apikey_relation(APIKEY_REL_KEY_PKEY), &scan_key, 1,
 				take_row, &found);
 	if (found != NULL)
-		decode_row(found, RelationGetDescr(rel), key);
+		apikey_key_decode(found, RelationGetDescr(rel), key);
 	table_close(rel, AccessShareLock);
 	return found != NULL;
 }

@@ -105,11 +105,6 @@ extern ApikeyFind apikey_find_kept(const char *text, size_t len,
 								   struct ApikeyCachedKey *kept,
 								   ApikeyKey *room, const ApikeyKey **key);
 
-/*
- * Take the columns that we know out of a row; a table with others behind them
- * is no reason to fail.
- */
-extern void apikey_key_deform(HeapTuple tuple, TupleDesc desc, ApikeyKey *key);
 #define APIKEY_FIND_STORED_MAX	8
 
 /*
