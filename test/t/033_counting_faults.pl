@@ -241,27 +241,27 @@ sub set_interval
 }
 set_interval('1h');
 ok(soon($node, q(SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'apikey flush worker')), 'no worker is there');
-my $before = counted($node, 'second');
+my $counted_before = counted($node, 'second');
 my $more = load($node, 'second', $one, '-c', 1, '-t', 10);
 my $renamer = session($node);
 $renamer->query('BEGIN; ALTER DATABASE second RENAME TO third');
 set_interval('100ms');
 my $waiting = q(FROM pg_locks WHERE NOT granted AND classid = 'pg_database'::regclass);
-my ($first, $last);
+my ($begin, $last);
 for (1 .. 3)
 {
 	ok(soon($node, "SELECT count(*) = 1 $waiting"), "a worker waits for its database, $_");
 	$last = time;
-	$first //= $last;
+	$begin //= $last;
 	my $pid = $renamer->query("SELECT pid $waiting");
 	$renamer->query("SELECT pg_terminate_backend($pid)");
 	soon($node, "SELECT NOT EXISTS (SELECT $waiting AND pid = $pid)");
 }
-cmp_ok($last - $first, '<', 2.5, '... and is terminated three times without a pause');
+cmp_ok($last - $begin, '<', 2.5, '... and is terminated three times without a pause');
 $renamer->query('ROLLBACK');
 $renamer->quit;
 flush($node, 'second');
-is(counted($node, 'second') - $before, $more, '... what was counted is written');
+is(counted($node, 'second') - $counted_before, $more, '... what was counted is written');
 
 # One that takes no connections is not knocked at all the time.
 $session->query('SELECT 1');
