@@ -124,8 +124,8 @@ search_in_place(Relation rel, const KeySearch *search, ApikeyKey *key)
 }
 
 /*
- * Note the places of the keys on a page of the heap.  Old versions of rows are left out:
- * if they were noted, the new ones would not be.
+ * Note the places of the keys on a page of the heap.  Old versions of rows are
+ * left out: if they were noted, the new ones would not be.
  */
 static void
 note_page(Relation rel, ApikeyPlace *place)

@@ -198,31 +198,15 @@ prefetch_rows(const ApikeyCounts *counts, int at)
  * Find the row of a key, or begin one.
  */
 static void
-find_row(ApikeyUpsert *upsert, const ApikeyCount *count, ApikeyPlace *hint)
+find_row(ApikeyUpsert *upsert, const ApikeyCount *count, uint64 hash)
 {
 	Datum		key[] = {
 		UUIDPGetDatum(&count->usage->key.key_id), count->node
 	};
-	bool		seen = apikey_keyplace_find(APIKEY_PLACES_KEY_USE,
-											place_hash(count->usage), hint);
+	ApikeyPlace hint;
+	bool		seen = apikey_keyplace_find(APIKEY_PLACES_KEY_USE, hash, &hint);
 
-	apikey_upsert_find(upsert, key, seen ? hint : NULL);
-	if (!seen)
-		ItemPointerSetInvalid(&hint->tid);
-}
-
-/*
- * Write the row, and remember where it is.
- */
-static void
-write_row(ApikeyUpsert *upsert, const ApikeyCount *count, const ApikeyPlace *hint)
-{
-	apikey_upsert_write(upsert);
-	if (!ItemPointerIsValid(&hint->tid) ||
-		!ItemPointerEquals(&upsert->place.tid, (ItemPointer) &hint->tid) ||
-		upsert->place.buffer != hint->buffer)
-		apikey_keyplace_note(APIKEY_PLACES_KEY_USE, place_hash(count->usage),
-							 &upsert->place);
+	apikey_upsert_find(upsert, key, seen ? &hint : NULL);
 }
 
 void
@@ -235,7 +219,7 @@ apikey_open_hours_add(EState *estate, ApikeyCounts *counts,
 	for (int from = 0; from < counts->n; from = to)
 	{
 		ApikeyCount *first = &counts->counts[from];
-		ApikeyPlace hint;
+		uint64		hash = place_hash(first->usage);
 		MemoryContext old;
 
 		prefetch_rows(counts, from);
@@ -246,7 +230,7 @@ apikey_open_hours_add(EState *estate, ApikeyCounts *counts,
 				break;
 		}
 		CHECK_FOR_INTERRUPTS();
-		find_row(upsert, first, &hint);
+		find_row(upsert, first, hash);
 		/* a key whose hour is open was there when it was opened */
 		if (finder != NULL && !are_of_open_hour(upsert, first, to - from))
 			find_account(finder, first, to - from);
@@ -254,7 +238,8 @@ apikey_open_hours_add(EState *estate, ApikeyCounts *counts,
 			continue;
 		old = MemoryContextSwitchTo(GetPerTupleMemoryContext(estate));
 		add_to_row(upsert, first, to - from, closed);
-		write_row(upsert, first, &hint);
+		apikey_upsert_write(upsert);
+		apikey_keyplace_note(APIKEY_PLACES_KEY_USE, hash, &upsert->place);
 		MemoryContextSwitchTo(old);
 	}
 	apikey_upsert_end(upsert);

@@ -243,17 +243,20 @@ form_wider_row(const Datum *values, const bool *nulls, Row *row)
 }
 
 /*
- * What heap_form_tuple() makes of these columns, none of which is toasted; but
+ * What heap_form_tuple() makes of the columns, none of which is toasted; but
  * a text keeps the header that it has.  A length of 0: not to be remembered.
  */
 static void
-form_row(const Datum *values, const bool *nulls, Row *row)
+form_row(const ApikeyDecision *d, Row *row)
 {
 	const char *header = row_header();
+	Datum		values[VERDICT_NCOLUMNS];
+	bool		nulls[VERDICT_NCOLUMNS];
 	Size		room = ROW_HEADER;
 	Size		end = ROW_HEADER;
 	char	   *data;
 
+	apikey_verdict_values(d, values, nulls);
 	if (header == NULL)
 	{
 		form_wider_row(values, nulls, row);
@@ -266,7 +269,7 @@ form_row(const Datum *values, const bool *nulls, Row *row)
 			room += MAXIMUM_ALIGNOF + (storage[i].len > 0 ? storage[i].len :
 									   VARSIZE_ANY(DatumGetPointer(values[i])));
 	}
-	data = palloc0(MAXALIGN(room) + sizeof(row->at));
+	data = palloc0(room);
 	memcpy(data, header, ROW_HEADER);
 	row->data = (HeapTupleHeader) data;
 	row->data->t_infomask |= HEAP_HASVARWIDTH;
@@ -302,22 +305,24 @@ form_and_note(const ApikeyDecision *d)
 {
 	const ApikeyAdmission *admission = &d->admission;
 	ApikeyVerdictMemo *memo = &d->memo->verdict;
-	Datum		values[VERDICT_NCOLUMNS];
-	bool		nulls[VERDICT_NCOLUMNS];
 	Row			row;
+	Size		len;
+	char	   *kept;
 
-	apikey_verdict_values(d, values, nulls);
-	form_row(values, nulls, &row);
+	form_row(d, &row);
 	if (row.len == 0)
 		return HeapTupleHeaderGetDatum(row.data);
-	memcpy((char *) row.data + MAXALIGN(row.len), row.at, sizeof(row.at));
+	len = MAXALIGN(row.len);
+	kept = palloc0(len + sizeof(row.at));
+	memcpy(kept, row.data, row.len);
+	memcpy(kept + len, row.at, sizeof(row.at));
 	memo->desc = apikey_type_desc_number(APIKEY_TYPE_VERDICT);
 	memo->limit = admission->has_limit ? admission->limit : 0;
 	memo->limit_max = admission->limit_max;
 	memo->has_limit = admission->has_limit;
 	memo->has_credits = admission->has_credits;
-	apikey_keycache_note_row(d->key->kept, row.data,
-							 MAXALIGN(row.len) + sizeof(row.at));
+	apikey_keycache_note_row(d->key->kept, kept, len + sizeof(row.at));
+	pfree(kept);
 	return HeapTupleHeaderGetDatum(row.data);
 }
 
@@ -406,8 +411,6 @@ Datum
 apikey_verdict_return(FunctionCallInfo fcinfo, const ApikeyDecision *d)
 {
 	ApikeyVerdictColumns *columns = wanted_columns(fcinfo);
-	Datum		values[VERDICT_NCOLUMNS];
-	bool		nulls[VERDICT_NCOLUMNS];
 	Row			row;
 
 	/* not for keys that are used once */
@@ -424,7 +427,6 @@ apikey_verdict_return(FunctionCallInfo fcinfo, const ApikeyDecision *d)
 		columns->filled = true;
 		return (Datum) 0;
 	}
-	apikey_verdict_values(d, values, nulls);
-	form_row(values, nulls, &row);
+	form_row(d, &row);
 	return HeapTupleHeaderGetDatum(row.data);
 }

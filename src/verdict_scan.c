@@ -42,9 +42,8 @@ typedef struct VerdictScanState
 	CustomScanState scan;
 	ExprState  *call;
 	ApikeyVerdictColumns columns;	/* where the call may leave them */
-	Datum	   *values;			/* of the columns that are asked for, */
-	bool	   *nulls;			/* as long as the query runs */
-	bool		called;
+	Datum	   *values;			/* of all columns, as long as the query runs; */
+	bool	   *nulls;			/* NULL until the function was called */
 	bool		done;
 } VerdictScanState;
 
@@ -232,31 +231,56 @@ begin_scan(CustomScanState *node, EState *estate, int eflags)
 {
 	VerdictScanState *state = (VerdictScanState *) node;
 	CustomScan *plan = (CustomScan *) node->ss.ps.plan;
-	int			count = list_length(plan->custom_scan_tlist);
 
 	state->call = ExecInitExpr(linitial(plan->custom_exprs), &node->ss.ps);
 	ask_for_columns(state);
-	state->values = palloc(count * sizeof(Datum));
-	state->nulls = palloc(count * sizeof(bool));
 }
 
 /*
  * Take the columns out of a row.
  */
 static void
-deform(Datum row, TupleDesc desc, Datum **values, bool **nulls)
+deform(VerdictScanState *state, Datum row, TupleDesc desc)
 {
 	HeapTupleData tuple;
 
 	tuple.t_data = DatumGetHeapTupleHeader(row);
 	tuple.t_len = HeapTupleHeaderGetDatumLength(tuple.t_data);
-	*values = palloc(desc->natts * sizeof(Datum));
-	*nulls = palloc(desc->natts * sizeof(bool));
-	heap_deform_tuple(&tuple, desc, *values, *nulls);
+	state->values = palloc(desc->natts * sizeof(Datum));
+	state->nulls = palloc(desc->natts * sizeof(bool));
+	heap_deform_tuple(&tuple, desc, state->values, state->nulls);
+}
+
+static List *
+columns_of(const VerdictScanState *state)
+{
+	return ((CustomScan *) state->scan.ss.ps.plan)->custom_scan_tlist;
 }
 
 /*
- * Evaluate the call, and keep the columns that are asked for.
+ * The plan may be older than the type is now.
+ */
+static void
+check_columns(const VerdictScanState *state, TupleDesc desc)
+{
+	ListCell   *cell;
+
+	foreach(cell, columns_of(state))
+	{
+		const Var  *var = (Var *) lfirst_node(TargetEntry, cell)->expr;
+
+		if (var->varattno > desc->natts ||
+			TupleDescAttr(desc, var->varattno - 1)->atttypid != var->vartype)
+			ereport(ERROR,
+					(errcode(ERRCODE_DATATYPE_MISMATCH),
+					 errmsg("type apikey.verdict has changed since the query was planned"),
+					 errdetail("Its column %d is another one now.", var->varattno),
+					 errhint("Prepare the statement anew.")));
+	}
+}
+
+/*
+ * Evaluate the call, and keep the columns.
  */
 static void
 call_function(VerdictScanState *state)
@@ -265,32 +289,18 @@ call_function(VerdictScanState *state)
 	MemoryContext old = MemoryContextSwitchTo(scan->ps.state->es_query_cxt);
 	TupleDesc	desc;
 	Datum		row;
-	Datum	   *values = state->columns.value;
-	bool	   *nulls = state->columns.null;
 	bool		isnull;
-	ListCell   *cell;
 
-	state->called = true;
 	row = ExecEvalExpr(state->call, scan->ps.ps_ExprContext, &isnull);
 	desc = apikey_type_desc(APIKEY_TYPE_VERDICT);
-	if (!state->columns.filled)
-		deform(row, desc, &values, &nulls);
-	foreach(cell, ((CustomScan *) scan->ps.plan)->custom_scan_tlist)
+	if (state->columns.filled)
 	{
-		const Var  *var = (Var *) lfirst_node(TargetEntry, cell)->expr;
-		int			i = foreach_current_index(cell);
-
-		/* the plan may be older than the type is now */
-		if (var->varattno > desc->natts ||
-			TupleDescAttr(desc, var->varattno - 1)->atttypid != var->vartype)
-			ereport(ERROR,
-					(errcode(ERRCODE_DATATYPE_MISMATCH),
-					 errmsg("type apikey.verdict has changed since the query was planned"),
-					 errdetail("Its column %d is another one now.", var->varattno),
-					 errhint("Prepare the statement anew.")));
-		state->values[i] = values[var->varattno - 1];
-		state->nulls[i] = nulls[var->varattno - 1];
+		state->values = state->columns.value;
+		state->nulls = state->columns.null;
 	}
+	else
+		deform(state, row, desc);
+	check_columns(state, desc);
 	MemoryContextSwitchTo(old);
 }
 
@@ -299,16 +309,22 @@ next_row(ScanState *node)
 {
 	VerdictScanState *state = (VerdictScanState *) node;
 	TupleTableSlot *slot = node->ss_ScanTupleSlot;
-	int			count = slot->tts_tupleDescriptor->natts;
+	ListCell   *cell;
 
 	ExecClearTuple(slot);
 	if (state->done)
 		return slot;
-	if (!state->called)
+	if (state->values == NULL)
 		call_function(state);
 	state->done = true;
-	memcpy(slot->tts_values, state->values, count * sizeof(Datum));
-	memcpy(slot->tts_isnull, state->nulls, count * sizeof(bool));
+	foreach(cell, columns_of(state))
+	{
+		int			column = ((Var *) lfirst_node(TargetEntry, cell)->expr)->varattno - 1;
+		int			i = foreach_current_index(cell);
+
+		slot->tts_values[i] = state->values[column];
+		slot->tts_isnull[i] = state->nulls[column];
+	}
 	return ExecStoreVirtualTuple(slot);
 }
 

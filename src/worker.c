@@ -209,6 +209,25 @@ free_databases(void)
 	}
 }
 
+/*
+ * Wait for the interval, or until somebody asks.  True if the configuration
+ * was read anew.
+ */
+static bool
+wait_for_interval(void)
+{
+	(void) WaitLatch(MyLatch,
+					 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+					 apikey_flush_interval, PG_WAIT_EXTENSION);
+	ResetLatch(MyLatch);
+	CHECK_FOR_INTERRUPTS();
+	if (!ConfigReloadPending)
+		return false;
+	ConfigReloadPending = false;
+	ProcessConfigFile(PGC_SIGHUP);
+	return true;
+}
+
 void
 apikey_launcher_main(Datum arg)
 {
@@ -233,17 +252,8 @@ apikey_launcher_main(Datum arg)
 			if (wants_worker(&apikey_shared->database[i]))
 				start_worker(i);
 		}
-		(void) WaitLatch(MyLatch,
-						 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 apikey_flush_interval, PG_WAIT_EXTENSION);
-		ResetLatch(MyLatch);
-		CHECK_FOR_INTERRUPTS();
-		if (ConfigReloadPending)
-		{
-			ConfigReloadPending = false;
-			ProcessConfigFile(PGC_SIGHUP);
+		if (wait_for_interval())
 			apikey_pepper_file_check();
-		}
 	}
 	/* not 0, after which it would not be started again */
 	proc_exit(1);
@@ -367,15 +377,7 @@ wait_for_flush(int64 start)
 
 	if (apikey_clock() >= start + life || apikey_flush_interval > WAIT_MAX_MS)
 		return false;
-	(void) WaitLatch(MyLatch,
-					 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-					 apikey_flush_interval, PG_WAIT_EXTENSION);
-	ResetLatch(MyLatch);
-	if (ConfigReloadPending)
-	{
-		ConfigReloadPending = false;
-		ProcessConfigFile(PGC_SIGHUP);
-	}
+	(void) wait_for_interval();
 	return true;
 }
 

@@ -35,6 +35,11 @@ sub verify_times
 	$answered += $count;
 	return time - $start;
 }
+sub set_interval
+{
+	$node->append_conf('postgresql.conf', "apikey.flush_interval = '$_[0]'");
+	$node->reload;
+}
 my $session = session($node);
 my $locker = session($node);
 
@@ -119,8 +124,7 @@ $node->safe_psql('postgres', 'SELECT apikey.reset_stats()');
 $node->safe_psql('postgres', 'CREATE DATABASE second');
 $node->safe_psql('second', 'CREATE EXTENSION apikey CASCADE');
 some_keys($node, 'second', 20);
-$node->append_conf('postgresql.conf', "apikey.flush_interval = '10ms'");
-$node->reload;
+set_interval('10ms');
 my $batch = "SELECT count(v) FROM k, generate_series(1, 10) g, apikey.verify(k.key, account => CASE WHEN g % 2 = 0 THEN 'other' END, path => repeat('/p', g * 4)) v;\n";
 my @loads = map { start_load($node, $_, $batch, '-c', 4, '-j', 1, '-T', $long ? 60 : 10) } qw(postgres second);
 my @done = map { 200 * scalar end_load($_) } @loads;
@@ -208,8 +212,7 @@ sub within
 }
 for my $interval ('100ms', '1s', '1h')
 {
-	$node->append_conf('postgresql.conf', "apikey.flush_interval = '$interval'");
-	$node->reload;
+	set_interval($interval);
 	for my $what ('CREATE DATABASE copy TEMPLATE second', 'ALTER DATABASE second RENAME TO third', 'ALTER DATABASE third RENAME TO second',
 		'DROP DATABASE copy', 'DROP DATABASE second')
 	{
@@ -228,17 +231,11 @@ for my $interval ('100ms', '1s', '1h')
 	$node->safe_psql('second', 'CREATE EXTENSION apikey CASCADE');
 	some_keys($node, 'second', 20);
 }
-$node->append_conf('postgresql.conf', "apikey.flush_interval = '100ms'");
-$node->reload;
+set_interval('100ms');
 ok(soon($node, 'SELECT events_buffered = 0 FROM apikey.stats'), 'events of databases that are gone do not stay');
 
 # A worker that is terminated while it connects has not failed: the next one
 # does not wait, which would be for 1, 2 and 4 seconds.
-sub set_interval
-{
-	$node->append_conf('postgresql.conf', "apikey.flush_interval = '$_[0]'");
-	$node->reload;
-}
 set_interval('1h');
 ok(soon($node, q(SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'apikey flush worker')), 'no worker is there');
 my $counted_before = counted($node, 'second');
