@@ -164,8 +164,13 @@ add_event(const ApikeyEvent *event, void *arg)
 		ApikeyEventPass pass;
 
 		memcpy(&pass, event->bytes + sizeof(*head), sizeof(pass));
-		add_spent(batch, pass.key_epoch, head->of.cost);
-		add_spent(batch, pass.account_epoch, head->of.cost);
+		if (head->has_place)
+			usage->place = pass.of.place;
+		else
+		{
+			add_spent(batch, pass.of.epoch.key, head->of.cost);
+			add_spent(batch, pass.of.epoch.account, head->of.cost);
+		}
 	}
 	usage->requests += verified;
 	usage->refused += refused;

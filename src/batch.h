@@ -30,6 +30,7 @@ typedef struct Usage
 	uint32	   *hashes;			/* of addresses, with duplicates */
 	int			nhashes;
 	int			hashes_size;
+	ApikeyPlace place;			/* of the key's row, if the tid is valid: a hint */
 	bool		rotated;		/* the key may have had a successor */
 	uint32		status;			/* of the hash table */
 } Usage;

@@ -12,6 +12,7 @@
 #include "utils/uuid.h"
 
 #include "crypto.h"
+#include "keyrow.h"
 #include "shmem.h"
 
 /* Longest texts kept of an error, in bytes */
@@ -35,7 +36,8 @@ typedef struct ApikeyEventHead
 {
 	uint8		nunits;
 	uint8		flags;
-	uint16		status;			/* HTTP */
+	uint16		status:15;		/* HTTP */
+	uint16		has_place:1;	/* ApikeyEventPass: it, and no epochs */
 	Oid			database;
 	pg_uuid_t	key_id;
 	TimestampTz at;
@@ -53,12 +55,22 @@ typedef struct ApikeyEventHead
 	}			of;
 } ApikeyEventHead;
 
-/* What a call that passed has used; an epoch of 0: no credits */
+/*
+ * What a call that passed has used.  Where it is no credits, there is room for
+ * a hint where the key's row lies.
+ */
 typedef struct ApikeyEventPass
 {
 	uint64		account_hash;
-	uint64		key_epoch;
-	uint64		account_epoch;
+	union
+	{
+		struct
+		{
+			uint64		key;	/* 0: no credits */
+			uint64		account;
+		}			epoch;
+		ApikeyPlace place;
+	}			of;
 } ApikeyEventPass;
 
 #define APIKEY_EVENT_MAX \

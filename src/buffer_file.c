@@ -26,7 +26,7 @@
 
 #define EVENTS_FILE		PGSTAT_STAT_PERMANENT_DIRECTORY "/apikey.events"
 #define EVENTS_FILE_TMP	EVENTS_FILE ".tmp"
-#define EVENTS_MAGIC	0x41504b32	/* changes with the layout of the file */
+#define EVENTS_MAGIC	0x41504b33	/* changes with the layout of the file */
 
 typedef struct FileHead
 {

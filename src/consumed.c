@@ -63,6 +63,7 @@ typedef struct Tally
 	int64		day;
 	AttrNumber	requests;		/* columns of the partition being read */
 	AttrNumber	refused;
+	AttrNumber	hour;
 
 	/* of credits, if not 0 */
 	uint64		epoch;
@@ -117,6 +118,40 @@ last_batch(void)
 	return last.number;
 }
 
+/*
+ * Prepare to read what a table has of the account, through an index on it and
+ * perhaps a second column.
+ */
+static Oid
+prepare(Tally *tally, Relation rel, const char *second, ScanKey key)
+{
+	Oid			relid = RelationGetRelid(rel);
+	AttrNumber	columns[2];
+	Oid			index;
+
+	columns[0] = get_attnum(relid, "account");
+	columns[1] = second == NULL ? InvalidAttrNumber : get_attnum(relid, second);
+	tally->requests = get_attnum(relid, "requests");
+	tally->refused = get_attnum(relid, "refused");
+	tally->hour = get_attnum(relid, "hour");
+	index = apikey_find_index(rel, columns, second == NULL ? 1 : 2);
+	if (!OidIsValid(index))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("table apikey.%s has no index on (account%s%s)",
+						RelationGetRelationName(rel),
+						second == NULL ? "" : ", ",
+						second == NULL ? "" : second),
+				 errdetail("What an account has used today cannot be looked up."),
+				 errhint("Create the index.")));
+	ScanKeyInit(key, 1, BTEqualStrategyNumber, F_TEXTEQ,
+				PointerGetDatum(cstring_to_text_with_len(tally->account,
+														 tally->account_len)));
+	key->sk_collation = TupleDescAttr(RelationGetDescr(rel),
+									  columns[0] - 1)->attcollation;
+	return index;
+}
+
 static bool
 add_usage(TupleTableSlot *slot, void *arg)
 {
@@ -129,38 +164,19 @@ add_usage(TupleTableSlot *slot, void *arg)
 }
 
 /*
- * Add what a table has of the account, where a time column, behind the
- * account in an index, is from a value to before another.
+ * The same, of the hours of that day.
  */
-static void
-add_usage_of(Tally *tally, Relation rel, const char *time_column,
-			 RegProcedure not_before, Datum from, RegProcedure before, Datum to)
+static bool
+add_open_hour(TupleTableSlot *slot, void *arg)
 {
-	Oid			relid = RelationGetRelid(rel);
-	AttrNumber	columns[2];
-	Oid			index;
-	ScanKeyData key[3];
+	Tally	   *tally = arg;
+	bool		isnull;
+	TimestampTz hour = DatumGetTimestampTz(slot_getattr(slot, tally->hour, &isnull));
 
-	columns[0] = get_attnum(relid, "account");
-	columns[1] = get_attnum(relid, time_column);
-	tally->requests = get_attnum(relid, "requests");
-	tally->refused = get_attnum(relid, "refused");
-	index = apikey_find_index(rel, columns, lengthof(columns));
-	if (!OidIsValid(index))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("table apikey.%s has no index on (account, %s)",
-						RelationGetRelationName(rel), time_column),
-				 errdetail("What an account has used today cannot be looked up."),
-				 errhint("Create the index.")));
-	ScanKeyInit(&key[0], 1, BTEqualStrategyNumber, F_TEXTEQ,
-				PointerGetDatum(cstring_to_text_with_len(tally->account,
-														 tally->account_len)));
-	key[0].sk_collation = TupleDescAttr(RelationGetDescr(rel),
-										columns[0] - 1)->attcollation;
-	ScanKeyInit(&key[1], 2, BTGreaterEqualStrategyNumber, not_before, from);
-	ScanKeyInit(&key[2], 2, BTLessStrategyNumber, before, to);
-	apikey_scan(rel, index, key, lengthof(key), add_usage, tally);
+	if (!isnull && hour >= tally->day * USECS_PER_DAY &&
+		hour < (tally->day + 1) * USECS_PER_DAY)
+		add_usage(slot, tally);
+	return true;
 }
 
 /*
@@ -172,26 +188,28 @@ add_partition(Tally *tally, const char *name)
 	Oid			relid = get_relname_relid(name, get_namespace_oid("apikey", true));
 	Relation	rel = OidIsValid(relid) ?
 		try_relation_open(relid, AccessShareLock) : NULL;
+	ScanKeyData key[2];
 
 	if (rel == NULL)
 		return;
-	add_usage_of(tally, rel, "day",
-				 F_DATE_GE, DateADTGetDatum((DateADT) tally->day),
-				 F_DATE_LT, DateADTGetDatum((DateADT) tally->day + 1));
+	ScanKeyInit(&key[1], 2, BTEqualStrategyNumber, F_DATE_EQ,
+				DateADTGetDatum((DateADT) tally->day));
+	apikey_scan(rel, prepare(tally, rel, "day", key), key, lengthof(key),
+				add_usage, tally);
 	table_close(rel, AccessShareLock);
 }
 
 /*
- * Add what is in hours of that day that are open.
+ * Add what is in hours of that day that are open: of all rows of the account,
+ * so that a row's hour can change without a word to an index.
  */
 static void
 add_open_hours(Tally *tally)
 {
 	Relation	rel = table_open(apikey_relation(APIKEY_REL_KEY_USE), AccessShareLock);
+	ScanKeyData key;
 
-	add_usage_of(tally, rel, "hour",
-				 F_TIMESTAMPTZ_GE, TimestampTzGetDatum(tally->day * USECS_PER_DAY),
-				 F_TIMESTAMPTZ_LT, TimestampTzGetDatum((tally->day + 1) * USECS_PER_DAY));
+	apikey_scan(rel, prepare(tally, rel, NULL, &key), &key, 1, add_open_hour, tally);
 	table_close(rel, AccessShareLock);
 }
 
@@ -246,8 +264,8 @@ add_event(const ApikeyEvent *event, void *arg)
 		tally->sum += pass.account_hash == tally->account_hash &&
 			head->at >= tally->day * USECS_PER_DAY &&
 			head->at < (tally->day + 1) * USECS_PER_DAY;
-	else if (pass.key_epoch == tally->epoch ||
-			 pass.account_epoch == tally->epoch)
+	else if (!head->has_place && (pass.of.epoch.key == tally->epoch ||
+								  pass.of.epoch.account == tally->epoch))
 		tally->sum += head->of.cost;
 	return true;
 }

@@ -172,18 +172,25 @@ account_hash(const ApikeyDecision *d)
 }
 
 /*
- * What quota and credits need to know of a call that passed.
+ * What quota and credits need to know of a call that passed, or else what helps
+ * the flush worker.
  */
 static void
 add_pass(ApikeyEvent *event, size_t *len, const ApikeyDecision *d)
 {
 	ApikeyEventPass pass = {
 		.account_hash = account_hash(d),
-		.key_epoch = d->admission.key_epoch,
-		.account_epoch = d->admission.account_epoch,
+		.of.epoch.key = d->admission.key_epoch,
+		.of.epoch.account = d->admission.account_epoch,
 	};
 
 	event->head.flags |= APIKEY_EVENT_PASS;
+	if (pass.of.epoch.key == 0 && pass.of.epoch.account == 0)
+	{
+		event->head.has_place = true;
+		pass.of.place.tid = d->key->tuple->t_self;
+		pass.of.place.buffer = d->key->buffer;
+	}
 	event->head.of.cost = d->request->cost;
 	(void) apikey_event_append(event, len, (const char *) &pass, sizeof(pass),
 							   sizeof(pass));

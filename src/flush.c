@@ -360,11 +360,8 @@ settle_batch(ApikeyDatabase *database)
 	LWLockRelease(apikey_shared->lock);
 }
 
-/*
- * Become the owner of the extension, if it is here and its tables are his.
- */
-static bool
-become_owner(ApikeyPrivileges *saved)
+bool
+apikey_become_owner(ApikeyPrivileges *saved)
 {
 	if (!OidIsValid(get_extension_oid("apikey", true)))
 		return false;
@@ -425,7 +422,7 @@ flush_batch(ApikeyDatabase *database, const uint64 limit[APIKEY_RINGS])
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	pgstat_report_activity(STATE_RUNNING, "writing counted API key usage");
-	installed = become_owner(&saved);
+	installed = apikey_become_owner(&saved);
 	if (installed)
 	{
 		SPI_connect();
@@ -475,50 +472,6 @@ apikey_flush(ApikeyDatabase *database)
 	database->flushing = false;
 	database->flushes++;
 	LWLockRelease(apikey_shared->lock);
-	pgstat_report_stat(true);
-	pgstat_report_activity(STATE_IDLE, NULL);
-}
-
-void
-apikey_maintain(void)
-{
-	static ApikeyPlan plan = {
-		.query = "SELECT apikey.maintain_usage(clock_timestamp(), make_interval(mins => $1), make_interval(mins => $2))",
-		.nargs = 2,
-		.types = {INT4OID, INT4OID},
-	};
-	static ApikeyPlan sessions = {
-		.query = "SELECT apikey.maintain_sessions(clock_timestamp())",
-	};
-	static ApikeyPlan credits = {.query = "SELECT apikey.maintain_credits()"};
-	static ApikeyPlan audit = {
-		.query = "SELECT apikey.maintain_audit(clock_timestamp() - make_interval(mins => $1))",
-		.nargs = 1,
-		.types = {INT4OID},
-	};
-	ApikeyPrivileges saved;
-	Datum		values[2];
-
-	SetCurrentStatementStartTimestamp();
-	StartTransactionCommand();
-	PushActiveSnapshot(GetTransactionSnapshot());
-	pgstat_report_activity(STATE_RUNNING, "looking after partitions of API key usage");
-	if (become_owner(&saved))
-	{
-		SPI_connect();
-		values[0] = Int32GetDatum(apikey_usage_hourly_retention);
-		values[1] = Int32GetDatum(apikey_usage_daily_retention);
-		apikey_plan_execute(&plan, values, NULL, SPI_OK_SELECT);
-		apikey_plan_execute(&sessions, NULL, NULL, SPI_OK_SELECT);
-		apikey_plan_execute(&credits, NULL, NULL, SPI_OK_SELECT);
-		values[0] = Int32GetDatum(apikey_audit_retention);
-		if (apikey_audit_retention > 0)
-			apikey_plan_execute(&audit, values, NULL, SPI_OK_SELECT);
-		SPI_finish();
-		apikey_leave(&saved);
-	}
-	PopActiveSnapshot();
-	CommitTransactionCommand();
 	pgstat_report_stat(true);
 	pgstat_report_activity(STATE_IDLE, NULL);
 }

@@ -7,6 +7,7 @@
 
 #include "postgres.h"
 
+#include "catalog.h"
 #include "shmem.h"
 
 /*
@@ -16,7 +17,10 @@
  */
 extern void apikey_flush(ApikeyDatabase *database);
 
-/* There, too: partitions ahead, and what is past retention. */
-extern void apikey_maintain(void);
+/*
+ * Become the owner of the extension, with a limit to waiting for locks, until
+ * apikey_leave(); false if there is no extension.
+ */
+extern bool apikey_become_owner(ApikeyPrivileges *saved);
 
 #endif							/* APIKEY_FLUSH_H */

@@ -137,6 +137,7 @@ void
 apikey_key_decode(HeapTuple tuple, TupleDesc desc, ApikeyKey *key)
 {
 	key->tuple = tuple;
+	key->buffer = InvalidBuffer;
 	apikey_key_deform(tuple, desc, key);
 	apikey_key_decode_columns(desc, key);
 }

@@ -31,12 +31,22 @@ apikey_block_exists(Relation rel, BlockNumber block)
 		block < RelationGetNumberOfBlocks(rel);
 }
 
+/*
+ * May a page be in the buffer of a place?  What was noted before a start of
+ * the server may be the number of a buffer that is no more.
+ */
+static bool
+has_buffer(const ApikeyPlace *place)
+{
+	return place->buffer > InvalidBuffer && place->buffer <= NBuffers;
+}
+
 void
 apikey_place_prefetch(const ApikeyPlace *place)
 {
 	Page		page;
 
-	if (place->buffer == InvalidBuffer)
+	if (!has_buffer(place))
 		return;
 	page = BufferGetPage(place->buffer);
 	apikey_prefetch(page);
@@ -48,7 +58,7 @@ apikey_place_pin(Relation rel, ApikeyPlace *place)
 {
 	BlockNumber block = ItemPointerGetBlockNumber(&place->tid);
 
-	if (place->buffer != InvalidBuffer &&
+	if (has_buffer(place) &&
 		apikey_read_recent_buffer(rel, block, place->buffer))
 		return true;
 	if (!apikey_block_exists(rel, block))

@@ -115,6 +115,7 @@ search_in_place(Relation rel, const KeySearch *search, ApikeyKey *key)
 		return false;
 	apikey_key_deform(row, RelationGetDescr(rel), key);
 	key->tuple = row;
+	key->buffer = place.buffer;
 	if (!is_wanted(search, key->value[KEY_PEPPER_ID],
 				   key->value[KEY_ALGORITHM], key->value[KEY_DIGEST]))
 		return false;
@@ -383,6 +384,7 @@ apikey_find_kept(const char *text, size_t len, ApikeyCachedKey *kept,
 			if (search.count == 0)
 				continue;
 			apikey_key_decode(search.found[0], RelationGetDescr(rel), room);
+			room->buffer = search.place.buffer;
 			note_place(rel, &search);
 		}
 		result = APIKEY_FOUND;

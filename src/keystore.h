@@ -10,6 +10,7 @@
 #include "access/htup.h"
 #include "access/tupdesc.h"
 #include "datatype/timestamp.h"
+#include "storage/buf.h"
 #include "utils/uuid.h"
 
 #include "crypto.h"
@@ -70,6 +71,7 @@ typedef enum ApikeyKeyColumn
 typedef struct ApikeyKey
 {
 	HeapTuple	tuple;
+	Buffer		buffer;			/* in which its page was; may be unknown */
 	Datum		value[APIKEY_KEY_NCOLUMNS + 1];
 	bool		null[APIKEY_KEY_NCOLUMNS + 1];
 

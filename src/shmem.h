@@ -90,6 +90,8 @@ typedef struct ApikeyDatabase
 
 	/* the flush worker's own */
 	int64		maintain_at;	/* after an error: not before */
+	TimestampTz kept_from;		/* open hours before this are to be settled, */
+	BlockNumber settle_block;	/* in key_use from here; Invalid: all are */
 
 	/* no lock: set by who wants no batch to begin for a moment */
 	int64		hold_until;		/* apikey_clock() */

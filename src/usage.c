@@ -7,10 +7,12 @@
  */
 #include "postgres.h"
 
+#include "access/table.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "executor/executor.h"
+#include "storage/bufmgr.h"
 #include "storage/lmgr.h"
 #include "utils/array.h"
 #include "utils/snapmgr.h"
@@ -24,8 +26,8 @@
 #include "usage_open.h"
 #include "usage_period.h"
 
-/* Open hours that are closed in one go */
-#define SETTLE_MAX	100000
+/* Blocks of key_use that are looked through in one go: 16 MB */
+#define SETTLE_BLOCKS	((16 << 20) / BLCKSZ)
 
 /*
  * Lock the tables; then it is settled whether keys are being removed meanwhile.
@@ -157,20 +159,74 @@ apikey_usage_write(Datum node, Usage **rows, int count)
 	return count_dropped(&counts);
 }
 
-int
-apikey_usage_settle(TimestampTz before)
+/*
+ * Rows of key_use, in these blocks, whose hour is open and before this time.
+ */
+static int
+find_open_hours(TimestampTz before, BlockNumber from, BlockNumber to,
+				Datum (**keys)[USE_NODE + 1])
+{
+	static ApikeyPlan plan = {
+		.query = "SELECT key_id, node FROM apikey.key_use"
+		" WHERE hour < $1 AND ctid >= $2 AND ctid < $3",
+		.nargs = 3,
+		.types = {TIMESTAMPTZOID, TIDOID, TIDOID},
+	};
+	ItemPointerData low;
+	ItemPointerData high;
+	Datum		values[3];
+
+	ItemPointerSet(&low, from, 0);
+	ItemPointerSet(&high, to, 0);
+	values[0] = TimestampTzGetDatum(before);
+	values[1] = PointerGetDatum(&low);
+	values[2] = PointerGetDatum(&high);
+	apikey_plan_query_latest(&plan, values, NULL);
+	*keys = palloc(Max(SPI_processed, 1) * sizeof(**keys));
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		for (int j = USE_KEY_ID; j <= USE_NODE; j++)
+		{
+			bool		isnull;
+
+			(*keys)[i][j] = SPI_getbinval(SPI_tuptable->vals[i],
+										  SPI_tuptable->tupdesc, j + 1, &isnull);
+		}
+	}
+	return (int) SPI_processed;
+}
+
+bool
+apikey_usage_settle(TimestampTz before, BlockNumber *block, int64 *settled)
 {
 	ApikeyCounts closed;
 	EState	   *estate;
+	Relation	rel;
+	BlockNumber end;
+	Datum		(*keys)[USE_NODE + 1];
+	int			n;
 
 	if (!lock_tables())
-		return 0;
-	apikey_counts_init(&closed, 64);
+		return false;
+	rel = table_open(apikey_relation(APIKEY_REL_KEY_USE), RowExclusiveLock);
+	end = RelationGetNumberOfBlocks(rel);
+	table_close(rel, NoLock);
+	if (end > *block && end - *block > SETTLE_BLOCKS)
+		end = *block + SETTLE_BLOCKS;
+	else
+		end = InvalidBlockNumber;
+	n = find_open_hours(before, *block, end, &keys);
+	*block = end;
+	*settled += n;
+	if (n == 0)
+		return true;
+
+	apikey_counts_init(&closed, n);
 	PushActiveSnapshot(GetLatestSnapshot());
 	estate = begin_writing();
-	apikey_open_hours_close(estate, before, SETTLE_MAX, &closed);
+	apikey_open_hours_close(estate, keys, n, &closed);
 	apikey_counts_write(estate, &closed);
 	end_writing(estate);
 	PopActiveSnapshot();
-	return closed.n;
+	return true;
 }

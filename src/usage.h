@@ -7,6 +7,8 @@
 
 #include "postgres.h"
 
+#include "storage/block.h"
+
 #include "batch.h"
 
 /*
@@ -18,10 +20,13 @@
 extern uint64 apikey_usage_write(Datum node, Usage **rows, int count);
 
 /*
- * Move some of the hours that are still open and before this time to the
- * tables by hour and by day.  Returns how many; 0 also while keys are being
- * removed.
+ * Move hours that are still open and before this time to the tables by hour
+ * and by day, and add up how many: those in the part of apikey.key_use that
+ * begins with this block.  Then it says where the next part begins,
+ * InvalidBlockNumber: there is none.  In the same surroundings; false if
+ * keys are being removed, after which nothing was done.
  */
-extern int	apikey_usage_settle(TimestampTz before);
+extern bool apikey_usage_settle(TimestampTz before, BlockNumber *block,
+								int64 *settled);
 
 #endif							/* APIKEY_USAGE_H */

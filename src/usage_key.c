@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include "access/genam.h"
+#include "access/htup_details.h"
 #include "access/table.h"
 #include "access/tableam.h"
 #include "catalog/pg_type.h"
@@ -41,12 +42,38 @@ apikey_key_finder_begin(void)
 	return finder;
 }
 
+/*
+ * Look where the key's row is said to lie.
+ */
+static Datum
+account_at(ApikeyKeyFinder *finder, const pg_uuid_t *key_id, ApikeyPlace place)
+{
+	TupleDesc	desc = RelationGetDescr(finder->rel);
+	HeapTuple	row = apikey_row_at(finder->rel, &place);
+	Datum		account = (Datum) 0;
+	bool		isnull;
+
+	if (row == NULL)
+		return (Datum) 0;
+	if (memcmp(DatumGetUUIDP(heap_getattr(row, KEY_KEY_ID, desc, &isnull)),
+			   key_id, UUID_LEN) == 0)
+		account = datumCopy(heap_getattr(row, KEY_ACCOUNT, desc, &isnull),
+							false, -1);
+	heap_freetuple(row);
+	return account;
+}
+
 Datum
-apikey_key_account(ApikeyKeyFinder *finder, const pg_uuid_t *key_id)
+apikey_key_account(ApikeyKeyFinder *finder, const pg_uuid_t *key_id,
+				   const ApikeyPlace *hint)
 {
 	ScanKeyData key;
 	bool		isnull;
+	Datum		account = ItemPointerIsValid(&hint->tid) ?
+		account_at(finder, key_id, *hint) : (Datum) 0;
 
+	if (account != (Datum) 0)
+		return account;
 	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_UUID_EQ, UUIDPGetDatum(key_id));
 	index_rescan(finder->scan, &key, 1, NULL, 0);
 	if (!index_getnext_slot(finder->scan, ForwardScanDirection, finder->slot))

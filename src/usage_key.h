@@ -17,8 +17,13 @@ typedef struct ApikeyKeyFinder ApikeyKeyFinder;
 extern ApikeyKeyFinder *apikey_key_finder_begin(void);
 extern void apikey_key_finder_end(ApikeyKeyFinder *finder);
 
-/* The account of a key, a text in the current context; 0 if it is gone. */
-extern Datum apikey_key_account(ApikeyKeyFinder *finder, const pg_uuid_t *key_id);
+/*
+ * The account of a key, a text in the current context; 0 if it is gone.  It is
+ * looked for first where its row may lie, if there is such a hint.
+ */
+extern Datum apikey_key_account(ApikeyKeyFinder *finder,
+								const pg_uuid_t *key_id,
+								const ApikeyPlace *hint);
 
 /*
  * While keys are being removed: note with all counts whose they are, or that

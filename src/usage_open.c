@@ -9,16 +9,11 @@
  */
 #include "postgres.h"
 
-#include "access/genam.h"
-#include "access/stratnum.h"
 #include "access/table.h"
-#include "access/tableam.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "utils/datum.h"
-#include "utils/fmgroids.h"
 #include "utils/memutils.h"
-#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 #include "catalog.h"
@@ -152,7 +147,8 @@ are_of_open_hour(const ApikeyUpsert *upsert, const ApikeyCount *counts, int n)
 static void
 find_account(ApikeyKeyFinder *finder, ApikeyCount *counts, int n)
 {
-	Datum		account = apikey_key_account(finder, &counts->usage->key.key_id);
+	Datum		account = apikey_key_account(finder, &counts->usage->key.key_id,
+											 &counts->usage->place);
 
 	for (int i = 0; i < n; i++)
 	{
@@ -183,15 +179,19 @@ place_hash(const Usage *usage)
 static void
 prefetch_rows(const ApikeyCounts *counts, int at)
 {
+	const Usage *ahead;
 	ApikeyPlace place;
 
 	if (at + 2 * AHEAD < counts->n)
 		apikey_keyplace_prefetch(APIKEY_PLACES_KEY_USE,
 								 place_hash(counts->counts[at + 2 * AHEAD].usage));
-	if (at + AHEAD < counts->n &&
-		apikey_keyplace_find(APIKEY_PLACES_KEY_USE,
-							 place_hash(counts->counts[at + AHEAD].usage), &place))
+	if (at + AHEAD >= counts->n)
+		return;
+	ahead = counts->counts[at + AHEAD].usage;
+	if (apikey_keyplace_find(APIKEY_PLACES_KEY_USE, place_hash(ahead), &place))
 		apikey_place_prefetch(&place);
+	else
+		apikey_place_prefetch(&ahead->place);	/* whose row is added has an account */
 }
 
 /*
@@ -245,56 +245,11 @@ apikey_open_hours_add(EState *estate, ApikeyCounts *counts,
 	apikey_upsert_end(upsert);
 }
 
-/*
- * The keys of some rows whose hour is before this time, the earliest first.
- */
-static int
-find_hours_before(const ApikeyUpsert *upsert, TimestampTz before, int max,
-				  Datum (*keys)[2])
-{
-	AttrNumber	column = upsert->column[USE_HOUR];
-	Oid			index_oid = apikey_find_index(upsert->rel, &column, 1);
-	Relation	index;
-	IndexScanDesc scan;
-	TupleTableSlot *slot;
-	ScanKeyData key;
-	int			n = 0;
-
-	if (!OidIsValid(index_oid))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("table apikey.key_use has no index on (hour)"),
-				 errdetail("Hours that are open for too long cannot be looked up."),
-				 errhint("Create the index.")));
-	index = index_open(index_oid, AccessShareLock);
-	slot = table_slot_create(upsert->rel, NULL);
-	scan = apikey_index_beginscan(upsert->rel, index, GetActiveSnapshot(), 1);
-	ScanKeyInit(&key, 1, BTLessStrategyNumber, F_TIMESTAMPTZ_LT,
-				TimestampTzGetDatum(before));
-	index_rescan(scan, &key, 1, NULL, 0);
-	while (n < max && index_getnext_slot(scan, ForwardScanDirection, slot))
-	{
-		bool		isnull;
-
-		CHECK_FOR_INTERRUPTS();
-		keys[n][0] = datumCopy(slot_getattr(slot, upsert->column[USE_KEY_ID], &isnull),
-							   false, UUID_LEN);
-		keys[n++][1] = datumCopy(slot_getattr(slot, upsert->column[USE_NODE], &isnull),
-								 false, -1);
-	}
-	index_endscan(scan);
-	ExecDropSingleTupleTableSlot(slot);
-	index_close(index, AccessShareLock);
-	return n;
-}
-
 void
-apikey_open_hours_close(EState *estate, TimestampTz before, int max,
+apikey_open_hours_close(EState *estate, Datum (*keys)[USE_NODE + 1], int n,
 						ApikeyCounts *closed)
 {
 	ApikeyUpsert *upsert = open_table(estate);
-	Datum		(*keys)[2] = palloc_extended(max * sizeof(*keys), MCXT_ALLOC_HUGE);
-	int			n = find_hours_before(upsert, before, max, keys);
 
 	for (int i = 0; i < n; i++)
 	{

@@ -30,8 +30,8 @@ extern void apikey_open_hours_add(EState *estate, ApikeyCounts *counts,
 								  ApikeyKeyFinder *finder,
 								  ApikeyCounts *closed);
 
-/* Close so many of the hours before this time, at most. */
-extern void apikey_open_hours_close(EState *estate, TimestampTz before, int max,
-									ApikeyCounts *closed);
+/* Close the hours, which are open, of these keys and nodes. */
+extern void apikey_open_hours_close(EState *estate, Datum (*keys)[USE_NODE + 1],
+									int n, ApikeyCounts *closed);
 
 #endif							/* APIKEY_USAGE_OPEN_H */

@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include "fmgr.h"
+#include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -108,18 +109,29 @@ apikey_sql_apply_usage(PG_FUNCTION_ARGS)
 PG_FUNCTION_INFO_V1(apikey_sql_settle_usage);
 
 /*
- * apikey.settle_usage(before timestamptz) returns integer
+ * apikey.settle_usage(before timestamptz) returns bigint
  *		Moves hours that are still open, and before this time, to the tables by
- *		hour and by day; not all at once.  Returns how many, 0: no more.
+ *		hour and by day.  Returns how many.
  */
 Datum
 apikey_sql_settle_usage(PG_FUNCTION_ARGS)
 {
 	ApikeyPrivileges saved;
-	int			settled;
+	BlockNumber block = 0;
+	int64		settled = 0;
 
 	apikey_enter(&saved, NULL);
-	settled = apikey_usage_settle(PG_GETARG_TIMESTAMPTZ(0));
+	do
+	{
+		bool		done;
+
+		CHECK_FOR_INTERRUPTS();
+		SPI_connect();
+		done = apikey_usage_settle(PG_GETARG_TIMESTAMPTZ(0), &block, &settled);
+		SPI_finish();
+		if (!done)
+			break;
+	} while (block != InvalidBlockNumber);
 	apikey_leave(&saved);
-	PG_RETURN_INT32(settled);
+	PG_RETURN_INT64(settled);
 }

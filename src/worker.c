@@ -34,6 +34,7 @@
 #include "buffer.h"
 #include "compat.h"
 #include "flush.h"
+#include "maintain.h"
 #include "pepper.h"
 #include "settings.h"
 #include "shmem.h"
@@ -64,6 +65,9 @@
 /* How soon partitions are looked after again, if that failed */
 #define MAINTAIN_AGAIN_MS	(5 * 1000)
 #define RETRY_DOUBLINGS_MAX	2
+
+/* How long hours are settled before the next flush */
+#define SETTLE_MS			200
 
 PGDLLEXPORT void apikey_launcher_main(Datum arg);
 PGDLLEXPORT void apikey_flush_worker_main(Datum arg);
@@ -154,6 +158,9 @@ free_database(ApikeyDatabase *database)
 	database->restored = 0;
 	database->failures = 0;
 	database->hold_until = 0;
+	database->maintain_at = 0;
+	database->kept_from = 0;
+	database->settle_block = 0;
 	LWLockRelease(apikey_shared->lock);
 }
 
@@ -333,14 +340,18 @@ static void
 maintain_when_due(void)
 {
 	static bool done = false;	/* once in a worker's life */
+	int64		settle_until = apikey_clock() + SETTLE_MS;
 	MemoryContext context = CurrentMemoryContext;
 
-	if (done || mine->maintain_at > apikey_clock())
+	if (mine->maintain_at > apikey_clock())
 		return;
 	PG_TRY();
 	{
-		apikey_maintain();
+		if (!done)
+			apikey_maintain(mine);
 		done = true;
+		while (apikey_settle(mine) && apikey_clock() < settle_until)
+			CHECK_FOR_INTERRUPTS();
 	}
 	PG_CATCH();
 	{

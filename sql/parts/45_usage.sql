@@ -84,9 +84,8 @@ CREATE TABLE apikey.key_use (
     PRIMARY KEY (key_id, node),
     CONSTRAINT key_use_open_hour_has_account CHECK (hour IS NULL OR account IS NOT NULL)
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.1);
-CREATE INDEX key_use_account ON apikey.key_use (account, hour);
--- For settle_usage, which each flush worker calls first and which as a rule finds nothing
-CREATE INDEX key_use_hour ON apikey.key_use (hour);
+-- None knows the hour: a row stays on its page when a later one begins
+CREATE INDEX key_use_account ON apikey.key_use (account);
 COMMENT ON TABLE apikey.key_use IS 'When each key was last used, and the counts of its open hour. Look at apikey.keys and the views of usage instead';
 COMMENT ON COLUMN apikey.key_use.key_id IS 'The key';
 COMMENT ON COLUMN apikey.key_use.node IS 'The server that counted';
@@ -151,10 +150,19 @@ END
 $$;
 COMMENT ON FUNCTION apikey.add_usage_partition(text, text, text, text, text) IS 'Makes a partition, and moves what it is for out of the default one';
 
-CREATE FUNCTION apikey.settle_usage(before timestamptz) RETURNS integer
+CREATE FUNCTION apikey.settle_usage(before timestamptz) RETURNS bigint
     LANGUAGE C VOLATILE STRICT AS 'MODULE_PATHNAME', 'apikey_sql_settle_usage';
 COMMENT ON FUNCTION apikey.settle_usage(timestamptz)
-    IS 'Moves open hours before a time to usage_hour and usage_day, 100000 at most; says how many, 0 also while keys are being removed';
+    IS 'Moves open hours before a time to usage_hour and usage_day; says how many, none while keys are being removed';
+
+-- No further back than the calendar goes
+CREATE FUNCTION apikey.usage_kept_from(now timestamptz, hourly_retention interval, daily_retention interval) RETURNS timestamptz
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT (date_trunc('day', now AT TIME ZONE 'UTC') - least(min(r), '1900 years')) AT TIME ZONE 'UTC'
+    FROM unnest(ARRAY[hourly_retention, daily_retention]) r WHERE r > '0' HAVING count(*) > 0
+$$;
+COMMENT ON FUNCTION apikey.usage_kept_from(timestamptz, interval, interval) IS 'Open hours before this are to be settled, as retention (0 = keep) has an end; NULL if it has none';
 
 CREATE FUNCTION apikey.drop_usage_partitions(parent text, part_column text, pattern text, kept_from timestamp) RETURNS void
     LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
@@ -182,7 +190,6 @@ CREATE FUNCTION apikey.maintain_usage(now timestamptz, hourly_retention interval
 AS $$
 DECLARE
     today timestamp;
-    kept_from timestamptz;
     wanted record;
 BEGIN
     IF now IS NULL OR NOT isfinite(now) THEN
@@ -193,12 +200,6 @@ BEGIN
         RETURN;                 -- it may be just being restored: a dump brings its own partitions, and then the keys
     END IF;
     today := date_trunc('day', now AT TIME ZONE 'UTC');
-    -- No further back than the calendar goes
-    SELECT (today - least(min(r), '1900 years')) AT TIME ZONE 'UTC' INTO kept_from
-        FROM unnest(ARRAY[hourly_retention, daily_retention]) r WHERE r > '0';
-    WHILE apikey.settle_usage(kept_from) > 0 LOOP       -- keys that have not been used since
-        NULL;
-    END LOOP;
     IF hourly_retention > '0' THEN
         PERFORM apikey.drop_usage_partitions('usage_hour', 'hour', '"_p"YYYYMMDD', today - least(hourly_retention, '1900 years'));
     END IF;

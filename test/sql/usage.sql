@@ -138,9 +138,11 @@ SELECT pg_temp.add('n2', 'one', '{2031-03-30 11:00+00}', '{2000}');
 SELECT hour AT TIME ZONE 'UTC' AS hour, requests, unique_ips FROM apikey.usage_hourly WHERE key_id = pg_temp.key('one') AND hour = '2031-03-30 11:00+00';
 SELECT apikey.settle_usage('infinity');
 SELECT requests FROM apikey.usage_hour WHERE node = 'n2';
--- retention settles those that nothing closes, then they go with the others
+-- retention settles those that nothing closes, then they go with the others: by the whole day of UTC, by what ends first
+SELECT hourly, daily, apikey.usage_kept_from('2031-06-01 23:59+00', hourly, daily) AT TIME ZONE 'UTC' AS kept_from
+    FROM (VALUES (interval '24 hours', interval '0'), ('36 hours', '2 days'), ('0', '61 days'), ('0', '0'), (NULL, '-1 day'), ('178000000 years', '0')) r (hourly, daily);
 SELECT pg_temp.add('n1', 'two', '{2031-03-31 00:00+00}', '{7}'), pg_temp.add('n1', 'other', '{2031-05-31 00:00+00}', '{9}');
-SELECT apikey.maintain_usage('2031-06-01 00:00+00', '24 hours', '0');
+SELECT apikey.settle_usage(apikey.usage_kept_from('2031-06-01 00:00+00', '24 hours', '0')) AS settled, apikey.maintain_usage('2031-06-01 00:00+00', '24 hours', '0');
 SELECT name, u.hour IS NULL AS settled, u.requests, d.requests AS of_day, h.requests AS of_hour FROM apikey.key_use u JOIN apikey.key USING (key_id)
     LEFT JOIN apikey.usage_daily d USING (key_id) LEFT JOIN apikey.usage_hourly h USING (key_id) WHERE name IN ('two', 'other') ORDER BY name;
 SELECT apikey.maintain_usage('2031-06-01 00:00+00', '0', '62 days'), apikey.maintain_usage('2031-06-01 00:00+00', '0', '61 days');

@@ -120,7 +120,7 @@ is( $node->safe_psql($database, q{
 is( $node->safe_psql($database, q{
 		SELECT tableoid::regclass, count(*) FROM apikey.usage_hour WHERE hour NOT BETWEEN '2031-01-01' AND '2032-01-01' GROUP BY tableoid ORDER BY tableoid::regclass::text}),
 	"apikey.usage_hour_default|10\napikey.usage_hour_p20400101|10", 'restored rows of the default partition are moved');
-$node->safe_psql($database, q{SELECT apikey.maintain_usage('2040-01-01 12:00+00', '90 days', '90 days')});
+$node->safe_psql($database, q{SELECT apikey.settle_usage(apikey.usage_kept_from('2040-01-01 12:00+00', '90 days', '90 days')), apikey.maintain_usage('2040-01-01 12:00+00', '90 days', '90 days')});
 is( $node->safe_psql($database, q{
 		SELECT (SELECT count(*) FROM apikey.counted_hours), (SELECT count(*) FROM apikey.usage_day),
 			(SELECT count(*) FROM apikey.key_use WHERE hour IS NOT NULL),

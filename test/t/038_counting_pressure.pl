@@ -187,6 +187,14 @@ for (1 .. 40)
 }
 cmp_ok($node->safe_psql('postgres', $changes) - $moved, '<', 10, '... their rows stay on their pages through 40 flushes');
 is(counted($node), $answered, '... counted = answered');
+$session->query("UPDATE apikey.key_use SET hour = hour - interval '1 hour'");
+flush($node);
+$moved = $node->safe_psql('postgres', $changes);
+$session->query('SELECT count(*) FROM spread s, apikey.verify(s.key) v');
+$answered += 40;
+flush($node);
+cmp_ok($node->safe_psql('postgres', $changes) - $moved, '<', 10, '... and when an hour begins');
+is(counted($node), $answered, '... counted = answered');
 
 # --- Strangers
 
@@ -210,6 +218,28 @@ cmp_ok(log_lines($node, 0, '.') - $lines, '<', 100, '... in a few lines');
 is(stat_of($node, 'events_buffered', 'events_lost'), '0|0', '... nor anything in the buffer');
 cmp_ok($session->query('SELECT count(*) FROM apikey.guesses'), '<=', 256, '... and of their addresses the heaviest 256');
 is(counted($node), $answered, '... while all else is as it was');
+
+# --- Hours of keys that are not used any more are settled when retention says so, a part of the table at a time
+
+sub open_hours { return $session->query("SELECT count(*) FROM apikey.key_use WHERE hour < now() - interval '45 days'"); }
+$session->query('CREATE TEMP TABLE used AS SELECT * FROM apikey.key_use WHERE hour IS NOT NULL');
+$session->query('TRUNCATE apikey.key_use; INSERT INTO apikey.key_use SELECT * FROM used WHERE get_byte(uuid_send(key_id), 15) < 128');
+$session->query("INSERT INTO apikey.key_use (key_id, node) SELECT apikey.new_id(), 'filler' FROM generate_series(1, 250000)");
+$session->query("INSERT INTO apikey.key_use SELECT * FROM used WHERE get_byte(uuid_send(key_id), 15) >= 128; UPDATE apikey.key_use SET hour = hour - interval '50 days' WHERE hour IS NOT NULL");
+my $old = open_hours();
+cmp_ok($session->query("SELECT pg_relation_size('apikey.key_use')"), '>', 2 * 16 * 1024 * 1024, "hours of $old keys in a table of more than two parts");
+$session->query("ALTER SYSTEM SET apikey.usage_hourly_retention = '40d'");
+$session->query('SELECT pg_reload_conf()');
+for (1 .. 50)
+{
+	$session->query('SELECT v.code FROM k, apikey.verify(k.key) v WHERE k.n = 1');
+	$answered++;
+	flush($node);
+	last if open_hours() == 0;
+}
+is(open_hours(), 0, '... are settled');
+is($session->query('SELECT sum(requests) FROM apikey.counted_days'), $answered, '... days have them all');
+is($session->query("SELECT count(*) FROM apikey.key_use WHERE hour IS NULL AND node <> 'filler' AND last_used_at IS NOT NULL") + 1, $old, '... and when they were used last is kept');
 
 is(log_lines($node, 0, 'PANIC|TRAP|terminated by signal'), '0', 'no crash');
 $session->quit;

@@ -85,13 +85,17 @@ sub count_all
 	my ($what, $stay) = @_;
 	$session->query("SELECT count(apikey.verify(key)) FROM unnest('{" . join(',', map { $_->[0] } @counted) . "}'::text[]) key");
 	my $scans = index_scans('key_use_pkey');
+	my $owners = index_scans('key_pkey');
 	$session->query('SELECT apikey.flush_usage()');
 	# its statistics are complete when the worker has left
 	$node->poll_query_until('postgres', "SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'apikey flush worker'") or die 'it stays';
 	$expected++;
 	is(requests(q(node <> 'other')), $expected, "counted: $what");
 	is(index_scans('key_use_pkey') - $scans, 0, '... without the index') if $stay;
+	is(index_scans('key_pkey') - $owners, 0, '... nor that of the keys');
 }
+$session->query('SELECT apikey.flush_usage()');
+$node->poll_query_until('postgres', "SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'apikey flush worker'") or die 'it stays';
 count_all('at first');
 count_all('again', 1);
 count_all('and again', 1);
@@ -116,6 +120,45 @@ $expected = 0;
 count_all('of another hour');
 count_all('again');
 count_all('and again', 1);
+
+# Whose a key is that is counted for the first time: an event says where its row was.
+$session->query("ALTER SYSTEM SET apikey.flush_interval = '1h'");
+$session->query('SELECT pg_reload_conf()');
+$session->query("UPDATE apikey.key SET account = name WHERE name LIKE 'counted %'");
+for my $change (
+	[ 'keys that moved', q(UPDATE apikey.key SET name = name WHERE name LIKE 'counted %'; VACUUM apikey.key) ],
+	[ 'keys in the places of others', q(CREATE TEMP TABLE k AS SELECT * FROM apikey.key; DELETE FROM apikey.key; VACUUM apikey.key; INSERT INTO apikey.key SELECT * FROM k ORDER BY key_id DESC) ],
+	[ 'places behind the end', q(DELETE FROM apikey.key; VACUUM apikey.key; INSERT INTO apikey.key SELECT * FROM k WHERE name LIKE 'counted %') ],
+	[ 'places on a page that is back', q(INSERT INTO apikey.key SELECT * FROM k WHERE name NOT LIKE 'counted %') ],
+	[ 'of other accounts now', q(UPDATE apikey.key SET account = account || '!' WHERE name LIKE 'counted %') ])
+{
+	my ($what, $sql) = @$change;
+	$session->query('TRUNCATE apikey.key_use');
+	$session->query('VACUUM FULL apikey.key');
+	$session->query("SELECT count(apikey.verify(key)) FROM unnest('{" . join(',', map { $_->[0] } @counted) . "}'::text[]) key");
+	$session->query($_) for split /; /, $sql;
+	$session->query('SELECT apikey.flush_usage()');
+	is($session->query("SELECT count(*), count(*) FILTER (WHERE u.account = k.account), sum(requests) FROM apikey.key_use u JOIN apikey.key k USING (key_id) WHERE name LIKE 'counted %'"),
+		'20|20|20', "counted: $what");
+}
+$session->query("SELECT count(apikey.verify(key)) FROM unnest('{" . join(',', map { $_->[0] } @counted) . "}'::text[]) key");
+$session->query(q(TRUNCATE apikey.key_use; CREATE TEMP TABLE gone AS SELECT * FROM apikey.key WHERE name LIKE 'counted %'; DELETE FROM apikey.key WHERE name LIKE 'counted %'));
+$session->query('SELECT apikey.flush_usage()');
+is($session->query('SELECT count(*) FROM apikey.key_use'), 0, 'keys that are gone are not counted');
+$session->query('INSERT INTO apikey.key SELECT * FROM gone');
+
+# Where it was before the server was stopped there may be no buffer any more.
+$session->query("SELECT count(apikey.verify(key)) FROM unnest('{" . join(',', map { $_->[0] } @counted) . "}'::text[]) key");
+$_->quit for $session, $reader;
+$node->append_conf('postgresql.conf', 'shared_buffers = 128kB');
+$node->restart;
+$node->safe_psql('postgres', 'SELECT apikey.flush_usage()');
+is($node->safe_psql('postgres', 'SELECT count(*), sum(requests) FROM apikey.key_use'), '20|20', 'counted after a restart with fewer buffers');
+$node->append_conf('postgresql.conf', 'shared_buffers = 16MB');
+$node->safe_psql('postgres', 'ALTER SYSTEM RESET apikey.flush_interval');
+$node->restart;
+$session = session($node);
+$reader = session($node);
 
 # A copy of the database has its own places.
 $_->quit for $session, $reader;
