@@ -106,11 +106,15 @@ add_windows(Gauges *gauges, const pg_uuid_t *lineage, const ApikeyText *account,
 			apikey_meter_of_key(&meter->key, lineage);
 		meter->key.name = limit->meter;
 		meter->per = limit->per;
-		if (memo == NULL)
-			continue;
-		if (!known)
-			memo->hash[i] = apikey_meter_hash(&meter->key);
-		meter->hash = memo->hash[i];
+		if (known)
+			meter->hash = memo->hash[i];
+		else
+		{
+			meter->hash = apikey_meter_hash(&meter->key);
+			apikey_meter_prefetch(meter->hash);
+		}
+		if (memo != NULL)
+			memo->hash[i] = meter->hash;
 	}
 }
 

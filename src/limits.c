@@ -197,7 +197,7 @@ apikey_limits_of(const pg_uuid_t *key_id, const char *account,
 
 	refresh_limits();
 	found_count = 0;
-	if (!limit_rows.has_all || hash_get_num_entries(limit_rows.keys) > 0)
+	if (!limit_rows.has_all || limit_rows.nkeys > 0)
 		add_limits(apikey_target_key(&limit_rows, key_id));
 	add_limits(apikey_target_account(&limit_rows, account, account_len));
 	foreach(cell, kind_limits)
@@ -257,7 +257,7 @@ apikey_credit_of_key(const pg_uuid_t *lineage)
 	List	   *rows;
 
 	(void) apikey_targets_refresh(&credit_rows);
-	if (credit_rows.has_all && hash_get_num_entries(credit_rows.keys) == 0)
+	if (credit_rows.has_all && credit_rows.nkeys == 0)
 		return NULL;
 	rows = apikey_target_key(&credit_rows, lineage);
 	return rows == NIL ? NULL : linitial(rows);

@@ -53,7 +53,10 @@ rows_of_key(ApikeyTargets *targets, const pg_uuid_t *key_id, bool *found)
 	KeyEntry   *entry = hash_search(targets->keys, key_id, HASH_ENTER, found);
 
 	if (!*found)
+	{
 		entry->rows = NIL;
+		targets->nkeys++;
+	}
 	return &entry->rows;
 }
 
@@ -64,7 +67,10 @@ rows_of_account(ApikeyTargets *targets, const char *account, bool *found)
 									  found);
 
 	if (!*found)
+	{
 		entry->rows = NIL;
+		targets->naccounts++;
+	}
 	return &entry->rows;
 }
 
@@ -127,6 +133,7 @@ start_anew(ApikeyTargets *targets)
 												 ALLOCSET_SMALL_SIZES);
 	MemoryContextReset(targets->context);
 	keys.hcxt = accounts.hcxt = targets->context;
+	targets->nkeys = targets->naccounts = 0;
 	targets->keys = hash_create("apikey keys with rows", 64, &keys,
 								HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	targets->accounts = hash_create("apikey accounts with rows", 64, &accounts,
@@ -144,8 +151,7 @@ apikey_targets_refresh(ApikeyTargets *targets)
 
 	if (targets->filled_under == targets->generation() &&
 		(targets->has_all ||
-		 hash_get_num_entries(targets->keys) +
-		 hash_get_num_entries(targets->accounts) < 3 * ROWS_MAX))
+		 targets->nkeys + targets->naccounts < 3 * ROWS_MAX))
 		return false;
 
 	start_anew(targets);
@@ -227,7 +233,7 @@ apikey_target_account(ApikeyTargets *targets, const char *account, size_t len)
 	bool		found;
 
 	if (len > APIKEY_ACCOUNT_MAX ||
-		(targets->has_all && hash_get_num_entries(targets->accounts) == 0))
+		(targets->has_all && targets->naccounts == 0))
 		return NIL;
 	memcpy(name, account, len);
 	name[len] = '\0';

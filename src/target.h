@@ -35,6 +35,8 @@ typedef struct ApikeyTargets
 	MemoryContext context;
 	HTAB	   *keys;
 	HTAB	   *accounts;
+	int			nkeys;			/* entries of these; asked for at each call */
+	int			naccounts;
 } ApikeyTargets;
 
 /*
