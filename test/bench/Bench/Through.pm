@@ -180,7 +180,7 @@ sub main
 		ours('bench', 1), short(ours('bench', 1)));
 	# Connections live long: what each must first map of the memory that all
 	# share is not what a call costs.
-	my %all_keys = (warm_up => 5 * $size->{warm_up}, seconds => 2 * $size->{seconds});
+	my %all_keys = (warm_up => 6 * $size->{warm_up}, seconds => 3 * $size->{seconds});
 	my @workloads = (
 		[ "$size->{hot} keys", 'hot set', first => $size->{hot} ],
 		[ number($size->{keys}) . ' keys, uniform', 'uniform', %all_keys ],
