@@ -60,13 +60,16 @@ maintain_usage(const Datum *retention)
 }
 
 /*
- * Begin to settle hours when the day has turned, or retention has changed.
+ * Begin to settle hours when the day has turned, or retention has changed.  Not
+ * before there are keys, as in maintain_usage(): a restore may be about to
+ * bring the rows that would be added.
  */
 static void
 begin_to_settle(ApikeyDatabase *database, const Datum *retention)
 {
 	static ApikeyPlan plan = {
-		.query = "SELECT apikey.usage_kept_from(clock_timestamp(), make_interval(mins => $1), make_interval(mins => $2))",
+		.query = "SELECT apikey.usage_kept_from(clock_timestamp(), make_interval(mins => $1), make_interval(mins => $2))"
+		" WHERE EXISTS (SELECT FROM apikey.key) OR EXISTS (SELECT FROM apikey.flush_state)",
 		.nargs = 2,
 		.types = {INT4OID, INT4OID},
 	};
@@ -75,6 +78,8 @@ begin_to_settle(ApikeyDatabase *database, const Datum *retention)
 	bool		isnull;
 
 	apikey_plan_execute(&plan, values, NULL, SPI_OK_SELECT);
+	if (SPI_processed == 0)
+		return;
 	kept_from = DatumGetTimestampTz(SPI_getbinval(SPI_tuptable->vals[0],
 												  SPI_tuptable->tupdesc, 1,
 												  &isnull));

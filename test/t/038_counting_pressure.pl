@@ -241,6 +241,13 @@ is(open_hours(), 0, '... are settled');
 is($session->query('SELECT sum(requests) FROM apikey.counted_days'), $answered, '... days have them all');
 is($session->query("SELECT count(*) FROM apikey.key_use WHERE hour IS NULL AND node <> 'filler' AND last_used_at IS NOT NULL") + 1, $old, '... and when they were used last is kept');
 
+# Not in a database that is being restored: the tables by hour and day may come later
+$node->safe_psql('postgres', 'CREATE DATABASE restoring');
+$node->safe_psql('restoring', "CREATE EXTENSION apikey CASCADE; INSERT INTO apikey.key_use (key_id, node, hour, account, requests, refused, errors_4xx, errors_5xx) VALUES (apikey.new_id(), 'n', now() - interval '50 days', 'acme', 1, 0, 0, 0)");
+$node->safe_psql('restoring', 'SELECT apikey.record(apikey.new_id(), 404)');
+flush($node, 'restoring');
+is($node->safe_psql('restoring', 'SELECT count(*) FROM apikey.key_use WHERE hour IS NOT NULL'), 1, 'no hours are settled before there are keys');
+
 is(log_lines($node, 0, 'PANIC|TRAP|terminated by signal'), '0', 'no crash');
 $session->quit;
 $locker->quit;
