@@ -133,15 +133,13 @@ prepare(Tally *tally, Relation rel, const char *second, ScanKey key)
 	columns[1] = second == NULL ? InvalidAttrNumber : get_attnum(relid, second);
 	tally->requests = get_attnum(relid, "requests");
 	tally->refused = get_attnum(relid, "refused");
-	tally->hour = get_attnum(relid, "hour");
 	index = apikey_find_index(rel, columns, second == NULL ? 1 : 2);
 	if (!OidIsValid(index))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("table apikey.%s has no index on (account%s%s)",
+				 errmsg("table apikey.%s has no index on (%s)",
 						RelationGetRelationName(rel),
-						second == NULL ? "" : ", ",
-						second == NULL ? "" : second),
+						second == NULL ? "account" : psprintf("account, %s", second)),
 				 errdetail("What an account has used today cannot be looked up."),
 				 errhint("Create the index.")));
 	ScanKeyInit(key, 1, BTEqualStrategyNumber, F_TEXTEQ,
@@ -209,6 +207,7 @@ add_open_hours(Tally *tally)
 	Relation	rel = table_open(apikey_relation(APIKEY_REL_KEY_USE), AccessShareLock);
 	ScanKeyData key;
 
+	tally->hour = get_attnum(RelationGetRelid(rel), "hour");
 	apikey_scan(rel, prepare(tally, rel, NULL, &key), &key, 1, add_open_hour, tally);
 	table_close(rel, AccessShareLock);
 }

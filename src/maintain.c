@@ -47,39 +47,33 @@ run(void (*work) (ApikeyDatabase *), ApikeyDatabase *database,
 }
 
 static void
-maintain_usage(const Datum *retention)
+execute_with_retention(ApikeyPlan *plan)
 {
-	static ApikeyPlan plan = {
-		.query = "SELECT apikey.maintain_usage(clock_timestamp(), make_interval(mins => $1), make_interval(mins => $2))",
-		.nargs = 2,
-		.types = {INT4OID, INT4OID},
-	};
-	Datum		values[] = {retention[0], retention[1]};
+	Datum		values[2];
 
-	apikey_plan_execute(&plan, values, NULL, SPI_OK_SELECT);
+	values[0] = Int32GetDatum(apikey_usage_hourly_retention);
+	values[1] = Int32GetDatum(apikey_usage_daily_retention);
+	apikey_plan_execute(plan, values, NULL, SPI_OK_SELECT);
 }
 
 /*
  * Begin to settle hours when the day has turned, or retention has changed.  Not
- * before there are keys, as in maintain_usage(): a restore may be about to
- * bring the rows that would be added.
+ * before there are keys: a restore may be about to bring the rows that would be
+ * added.
  */
 static void
-begin_to_settle(ApikeyDatabase *database, const Datum *retention)
+begin_to_settle(ApikeyDatabase *database)
 {
 	static ApikeyPlan plan = {
-		.query = "SELECT apikey.usage_kept_from(clock_timestamp(), make_interval(mins => $1), make_interval(mins => $2))"
-		" WHERE EXISTS (SELECT FROM apikey.key) OR EXISTS (SELECT FROM apikey.flush_state)",
+		.query = "SELECT CASE WHEN apikey.is_in_use() THEN apikey.usage_kept_from("
+		"clock_timestamp(), make_interval(mins => $1), make_interval(mins => $2)) END",
 		.nargs = 2,
 		.types = {INT4OID, INT4OID},
 	};
-	Datum		values[] = {retention[0], retention[1]};
 	TimestampTz kept_from;
 	bool		isnull;
 
-	apikey_plan_execute(&plan, values, NULL, SPI_OK_SELECT);
-	if (SPI_processed == 0)
-		return;
+	execute_with_retention(&plan);
 	kept_from = DatumGetTimestampTz(SPI_getbinval(SPI_tuptable->vals[0],
 												  SPI_tuptable->tupdesc, 1,
 												  &isnull));
@@ -94,6 +88,11 @@ begin_to_settle(ApikeyDatabase *database, const Datum *retention)
 static void
 maintain(ApikeyDatabase *database)
 {
+	static ApikeyPlan usage = {
+		.query = "SELECT apikey.maintain_usage(clock_timestamp(), make_interval(mins => $1), make_interval(mins => $2))",
+		.nargs = 2,
+		.types = {INT4OID, INT4OID},
+	};
 	static ApikeyPlan sessions = {
 		.query = "SELECT apikey.maintain_sessions(clock_timestamp())",
 	};
@@ -104,12 +103,9 @@ maintain(ApikeyDatabase *database)
 		.types = {INT4OID},
 	};
 	Datum		audit_retention = Int32GetDatum(apikey_audit_retention);
-	Datum		usage_retention[2];
 
-	usage_retention[0] = Int32GetDatum(apikey_usage_hourly_retention);
-	usage_retention[1] = Int32GetDatum(apikey_usage_daily_retention);
-	maintain_usage(usage_retention);
-	begin_to_settle(database, usage_retention);
+	execute_with_retention(&usage);
+	begin_to_settle(database);
 	apikey_plan_execute(&sessions, NULL, NULL, SPI_OK_SELECT);
 	apikey_plan_execute(&credits, NULL, NULL, SPI_OK_SELECT);
 	if (apikey_audit_retention > 0)

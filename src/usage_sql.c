@@ -119,19 +119,16 @@ apikey_sql_settle_usage(PG_FUNCTION_ARGS)
 	ApikeyPrivileges saved;
 	BlockNumber block = 0;
 	int64		settled = 0;
+	bool		done;
 
 	apikey_enter(&saved, NULL);
 	do
 	{
-		bool		done;
-
 		CHECK_FOR_INTERRUPTS();
 		SPI_connect();
 		done = apikey_usage_settle(PG_GETARG_TIMESTAMPTZ(0), &block, &settled);
 		SPI_finish();
-		if (!done)
-			break;
-	} while (block != InvalidBlockNumber);
+	} while (done && block != InvalidBlockNumber);
 	apikey_leave(&saved);
 	PG_RETURN_INT64(settled);
 }

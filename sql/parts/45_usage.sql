@@ -185,6 +185,14 @@ END
 $$;
 COMMENT ON FUNCTION apikey.drop_usage_partitions(text, text, text, timestamp) IS 'Drops partitions that end before a time, and such rows of the default one';
 
+-- While it is being restored a dump brings its own partitions, and then the keys
+CREATE FUNCTION apikey.is_in_use() RETURNS boolean
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT EXISTS (SELECT FROM apikey.key) OR EXISTS (SELECT FROM apikey.flush_state)
+$$;
+COMMENT ON FUNCTION apikey.is_in_use() IS 'Are there keys, or has usage been written? If not, the database may be just being restored';
+
 CREATE FUNCTION apikey.maintain_usage(now timestamptz, hourly_retention interval, daily_retention interval) RETURNS void
     LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -196,8 +204,8 @@ BEGIN
         RAISE EXCEPTION 'now must be a time'
             USING ERRCODE = '22023', DETAIL = 'Argument "now" says for which day partitions are needed.',
                   HINT = 'For example apikey.maintain_usage(clock_timestamp(), ''90 days'', ''800 days'').';
-    ELSIF NOT EXISTS (SELECT FROM apikey.key) AND NOT EXISTS (SELECT FROM apikey.flush_state) THEN
-        RETURN;                 -- it may be just being restored: a dump brings its own partitions, and then the keys
+    ELSIF NOT apikey.is_in_use() THEN
+        RETURN;
     END IF;
     today := date_trunc('day', now AT TIME ZONE 'UTC');
     IF hourly_retention > '0' THEN

@@ -80,22 +80,31 @@ sub requests
 {
 	return $session->query("SELECT string_agg(DISTINCT requests::text, ' ') FROM apikey.key_use JOIN apikey.key USING (key_id) WHERE name LIKE 'counted %' AND $_[0]");
 }
+sub verify_all
+{
+	$session->query("SELECT count(apikey.verify(key)) FROM unnest('{" . join(',', map { $_->[0] } @counted) . "}'::text[]) key");
+	return;
+}
+# its statistics are complete when the worker has left
+sub flush_all
+{
+	$session->query('SELECT apikey.flush_usage()');
+	$node->poll_query_until('postgres', "SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'apikey flush worker'") or die 'it stays';
+	return;
+}
 sub count_all
 {
 	my ($what, $stay) = @_;
-	$session->query("SELECT count(apikey.verify(key)) FROM unnest('{" . join(',', map { $_->[0] } @counted) . "}'::text[]) key");
+	verify_all();
 	my $scans = index_scans('key_use_pkey');
 	my $owners = index_scans('key_pkey');
-	$session->query('SELECT apikey.flush_usage()');
-	# its statistics are complete when the worker has left
-	$node->poll_query_until('postgres', "SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'apikey flush worker'") or die 'it stays';
+	flush_all();
 	$expected++;
 	is(requests(q(node <> 'other')), $expected, "counted: $what");
 	is(index_scans('key_use_pkey') - $scans, 0, '... without the index') if $stay;
 	is(index_scans('key_pkey') - $owners, 0, '... nor that of the keys');
 }
-$session->query('SELECT apikey.flush_usage()');
-$node->poll_query_until('postgres', "SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'apikey flush worker'") or die 'it stays';
+flush_all();
 count_all('at first');
 count_all('again', 1);
 count_all('and again', 1);
@@ -135,20 +144,20 @@ for my $change (
 	my ($what, $sql) = @$change;
 	$session->query('TRUNCATE apikey.key_use');
 	$session->query('VACUUM FULL apikey.key');
-	$session->query("SELECT count(apikey.verify(key)) FROM unnest('{" . join(',', map { $_->[0] } @counted) . "}'::text[]) key");
+	verify_all();
 	$session->query($_) for split /; /, $sql;
 	$session->query('SELECT apikey.flush_usage()');
 	is($session->query("SELECT count(*), count(*) FILTER (WHERE u.account = k.account), sum(requests) FROM apikey.key_use u JOIN apikey.key k USING (key_id) WHERE name LIKE 'counted %'"),
 		'20|20|20', "counted: $what");
 }
-$session->query("SELECT count(apikey.verify(key)) FROM unnest('{" . join(',', map { $_->[0] } @counted) . "}'::text[]) key");
+verify_all();
 $session->query(q(TRUNCATE apikey.key_use; CREATE TEMP TABLE gone AS SELECT * FROM apikey.key WHERE name LIKE 'counted %'; DELETE FROM apikey.key WHERE name LIKE 'counted %'));
 $session->query('SELECT apikey.flush_usage()');
 is($session->query('SELECT count(*) FROM apikey.key_use'), 0, 'keys that are gone are not counted');
 $session->query('INSERT INTO apikey.key SELECT * FROM gone');
 
 # Where it was before the server was stopped there may be no buffer any more.
-$session->query("SELECT count(apikey.verify(key)) FROM unnest('{" . join(',', map { $_->[0] } @counted) . "}'::text[]) key");
+verify_all();
 $_->quit for $session, $reader;
 $node->append_conf('postgresql.conf', 'shared_buffers = 128kB');
 $node->restart;
