@@ -39,6 +39,9 @@
 #define OFFER_SETS			1024
 #define OFFER_WAYS			4
 
+/* Of so many buckets one is in use: to find nothing no kept key is looked at */
+#define BUCKETS_PER_KEY		4
+
 #define CACHE_LINE			64	/* as a rule */
 
 /* What is needed of every key that is found comes first */
@@ -141,7 +144,7 @@ be_ready(void)
 		return false;
 	context = AllocSetContextCreate(TopMemoryContext, "apikey keys",
 									ALLOCSET_DEFAULT_SIZES);
-	nbuckets = pg_nextpower2_32(apikey_cache_size);
+	nbuckets = pg_nextpower2_32(apikey_cache_size) * BUCKETS_PER_KEY;
 	buckets = MemoryContextAllocZero(context,
 									 nbuckets * sizeof(ApikeyCachedKey *));
 	ready_for = apikey_cache_size;

@@ -15,7 +15,6 @@
 
 #include "miscadmin.h"
 #include "port/atomics.h"
-#include "port/pg_bitutils.h"
 #include "storage/ipc.h"
 #include "storage/shmem.h"
 
@@ -42,11 +41,11 @@ StaticAssertDecl(sizeof(PlaceSet) == 64, "a set is a cache line");
 /* NULL unless the library was preloaded, and there are any */
 static PlaceSet *sets[APIKEY_NPLACES];
 
-/* A power of two; as in shared memory, for the setting is fixed at the start */
+/* As in shared memory, for the setting is fixed at the start */
 static uint32
 set_count(void)
 {
-	return pg_prevpower2_32(Max(apikey_key_places / WAYS, 1));
+	return Max(apikey_key_places / WAYS, 1);
 }
 
 /* Of one table */
@@ -109,14 +108,17 @@ apikey_keyplace_hash(const unsigned char digest[APIKEY_DIGEST_LEN])
 
 /*
  * The set of a row, and its mark.  Databases made from one another may have
- * the same rows in other places.
+ * the same rows in other places.  The lower half of the hash says how far into
+ * the array it is (Lemire, "Fast Random Integer Generation in an Interval",
+ * 2019), so there may be any number of sets.
  */
 static PlaceSet *
 set_of(ApikeyPlaces of, uint64 hash, uint64 *mark)
 {
+	uint32		of_database = (uint32) hash ^ (MyDatabaseId * UINT32_C(0x9E3779B9));
+
 	*mark = hash >> MARK_SHIFT << MARK_SHIFT;
-	return &sets[of][(hash ^ (MyDatabaseId * UINT64CONST(0x9E3779B97F4A7C15))) &
-					 (set_count() - 1)];
+	return &sets[of][((uint64) of_database * set_count()) >> 32];
 }
 
 void

@@ -123,3 +123,37 @@ apikey_row_at(Relation rel, ApikeyPlace *place)
 	UnlockReleaseBuffer(place->buffer);
 	return copy;
 }
+
+void
+apikey_page_visit(Relation rel, ApikeyPlace at, ApikeyRowVisitor visit,
+				  void *arg)
+{
+	OffsetNumber roots[MaxHeapTuplesPerPage];
+	Page		page;
+
+	if (rel->rd_tableam != GetHeapamTableAmRoutine() ||
+		!apikey_place_pin(rel, &at))
+		return;
+	page = BufferGetPage(at.buffer);
+	LockBuffer(at.buffer, BUFFER_LOCK_SHARE);
+	heap_get_root_tuples(page, roots);
+	for (OffsetNumber offset = FirstOffsetNumber;
+		 offset <= PageGetMaxOffsetNumber(page); offset++)
+	{
+		ItemId		item = PageGetItemId(page, offset);
+		OffsetNumber root = roots[offset - 1];
+		HeapTupleData row;
+
+		if (!ItemIdIsNormal(item))
+			continue;
+		row.t_data = (HeapTupleHeader) PageGetItem(page, item);
+		if (!(row.t_data->t_infomask & HEAP_XMAX_INVALID))
+			continue;
+		row.t_len = ItemIdGetLength(item);
+		row.t_tableOid = RelationGetRelid(rel);
+		ItemPointerSet(&row.t_self, ItemPointerGetBlockNumber(&at.tid), offset);
+		ItemPointerSetOffsetNumber(&at.tid, OffsetNumberIsValid(root) ? root : offset);
+		visit(&row, &at, arg);
+	}
+	UnlockReleaseBuffer(at.buffer);
+}

@@ -39,4 +39,18 @@ extern void apikey_place_prefetch(const ApikeyPlace *place);
  */
 extern HeapTuple apikey_row_at(Relation rel, ApikeyPlace *place);
 
+/*
+ * Called with a row version; the place is that which an index has of the row.
+ * It may change the place, and nothing else.
+ */
+typedef void (*ApikeyRowVisitor) (HeapTuple row, ApikeyPlace *place, void *arg);
+
+/*
+ * Visit the row versions on the page of a place that nobody has deleted, as far
+ * as their headers tell.  Nothing happens if there is no such page, or the
+ * table is no heap.  The caller holds a lock on the table.
+ */
+extern void apikey_page_visit(Relation rel, ApikeyPlace at,
+							  ApikeyRowVisitor visit, void *arg);
+
 #endif							/* APIKEY_KEYROW_H */

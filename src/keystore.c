@@ -8,7 +8,6 @@
  */
 #include "postgres.h"
 
-#include "access/heapam.h"
 #include "access/htup_details.h"
 #include "access/skey.h"
 #include "access/stratnum.h"
@@ -125,42 +124,23 @@ search_in_place(Relation rel, const KeySearch *search, ApikeyKey *key)
 }
 
 /*
- * Note the places of the keys on a page of the heap.  Old versions of rows are
- * left out: if they were noted, the new ones would not be.
+ * Note where a key lies that was met beside another.
  */
 static void
-note_page(Relation rel, ApikeyPlace *place)
+note_neighbour(HeapTuple row, ApikeyPlace *place, void *arg)
 {
-	Page		page;
+	Relation	rel = arg;
+	bool		isnull;
+	bytea	   *digest = (bytea *) DatumGetPointer(heap_getattr(row, KEY_DIGEST,
+																RelationGetDescr(rel),
+																&isnull));
 
-	if (!apikey_place_pin(rel, place))
+	if (isnull || !is_plain(digest))
 		return;
-	page = BufferGetPage(place->buffer);
-	LockBuffer(place->buffer, BUFFER_LOCK_SHARE);
-	for (OffsetNumber offset = FirstOffsetNumber;
-		 offset <= PageGetMaxOffsetNumber(page); offset++)
-	{
-		ItemId		item = PageGetItemId(page, offset);
-		HeapTupleData tuple;
-		bool		isnull;
-		bytea	   *digest;
-
-		if (!ItemIdIsNormal(item))
-			continue;
-		tuple.t_data = (HeapTupleHeader) PageGetItem(page, item);
-		tuple.t_len = ItemIdGetLength(item);
-		if (!(tuple.t_data->t_infomask & HEAP_XMAX_INVALID))
-			continue;
-		digest = (bytea *) DatumGetPointer(heap_getattr(&tuple, KEY_DIGEST,
-														RelationGetDescr(rel), &isnull));
-		if (isnull || !is_plain(digest))
-			continue;
-		ItemPointerSetOffsetNumber(&place->tid, offset);
-		apikey_keyplace_add(APIKEY_PLACES_KEY,
-							apikey_keyplace_hash((unsigned char *) VARDATA_ANY(digest)),
-							place);
-	}
-	UnlockReleaseBuffer(place->buffer);
+	place->tid = row->t_self;
+	apikey_keyplace_add(APIKEY_PLACES_KEY,
+						apikey_keyplace_hash((unsigned char *) VARDATA_ANY(digest)),
+						place);
 }
 
 /*
@@ -170,9 +150,8 @@ note_page(Relation rel, ApikeyPlace *place)
 static void
 note_place(Relation rel, KeySearch *search)
 {
-	if (apikey_keyplace_note(APIKEY_PLACES_KEY, search->hash, &search->place) &&
-		rel->rd_tableam == GetHeapamTableAmRoutine())
-		note_page(rel, &search->place);
+	if (apikey_keyplace_note(APIKEY_PLACES_KEY, search->hash, &search->place))
+		apikey_page_visit(rel, search->place, note_neighbour, rel);
 }
 
 static void

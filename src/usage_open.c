@@ -9,6 +9,7 @@
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
 #include "access/table.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
@@ -162,12 +163,12 @@ find_account(ApikeyKeyFinder *finder, ApikeyCount *counts, int n)
  * some rows looked up by the index.
  */
 static uint64
-place_hash(const Usage *usage)
+place_hash(const pg_uuid_t *key_id)
 {
 	uint64		half[2];
 	uint64		hash;
 
-	memcpy(half, usage->key.key_id.data, UUID_LEN);
+	memcpy(half, key_id->data, UUID_LEN);
 	hash = (half[0] ^ half[1]) * UINT64CONST(0x9E3779B97F4A7C15);
 	return hash ^ hash >> 32;
 }
@@ -184,11 +185,11 @@ prefetch_rows(const ApikeyCounts *counts, int at)
 
 	if (at + 2 * AHEAD < counts->n)
 		apikey_keyplace_prefetch(APIKEY_PLACES_KEY_USE,
-								 place_hash(counts->counts[at + 2 * AHEAD].usage));
+								 place_hash(&counts->counts[at + 2 * AHEAD].usage->key.key_id));
 	if (at + AHEAD >= counts->n)
 		return;
 	ahead = counts->counts[at + AHEAD].usage;
-	if (apikey_keyplace_find(APIKEY_PLACES_KEY_USE, place_hash(ahead), &place))
+	if (apikey_keyplace_find(APIKEY_PLACES_KEY_USE, place_hash(&ahead->key.key_id), &place))
 		apikey_place_prefetch(&place);
 	else
 		apikey_place_prefetch(&ahead->place);	/* whose row is added has an account */
@@ -209,6 +210,37 @@ find_row(ApikeyUpsert *upsert, const ApikeyCount *count, uint64 hash)
 	apikey_upsert_find(upsert, key, seen ? &hint : NULL);
 }
 
+/*
+ * Note where a row of this server lies that was met beside another.
+ */
+static void
+note_neighbour(HeapTuple row, ApikeyPlace *place, void *arg)
+{
+	ApikeyUpsert *upsert = arg;
+	TupleDesc	desc = RelationGetDescr(upsert->rel);
+	ScanKey		of_node = &upsert->key[USE_NODE];
+	bool		isnull;
+	Datum		key_id = heap_getattr(row, upsert->column[USE_KEY_ID], desc, &isnull);
+	Datum		node = heap_getattr(row, upsert->column[USE_NODE], desc, &isnull);
+
+	if (DatumGetBool(FunctionCall2Coll(&of_node->sk_func, of_node->sk_collation, node,
+									   apikey_upsert_get(upsert, USE_NODE, &isnull))))
+		apikey_keyplace_add(APIKEY_PLACES_KEY_USE,
+							place_hash(DatumGetUUIDP(key_id)), place);
+}
+
+/*
+ * Note where the row is that was written.  If it was there and that was not
+ * known, as after a start of the server, it is not known of its neighbours either.
+ */
+static void
+note_place(ApikeyUpsert *upsert, uint64 hash)
+{
+	if (apikey_keyplace_note(APIKEY_PLACES_KEY_USE, hash, &upsert->place) &&
+		upsert->exists)
+		apikey_page_visit(upsert->rel, upsert->place, note_neighbour, upsert);
+}
+
 void
 apikey_open_hours_add(EState *estate, ApikeyCounts *counts,
 					  ApikeyKeyFinder *finder, ApikeyCounts *closed)
@@ -219,7 +251,7 @@ apikey_open_hours_add(EState *estate, ApikeyCounts *counts,
 	for (int from = 0; from < counts->n; from = to)
 	{
 		ApikeyCount *first = &counts->counts[from];
-		uint64		hash = place_hash(first->usage);
+		uint64		hash = place_hash(&first->usage->key.key_id);
 		MemoryContext old;
 
 		prefetch_rows(counts, from);
@@ -239,7 +271,7 @@ apikey_open_hours_add(EState *estate, ApikeyCounts *counts,
 		old = MemoryContextSwitchTo(GetPerTupleMemoryContext(estate));
 		add_to_row(upsert, first, to - from, closed);
 		apikey_upsert_write(upsert);
-		apikey_keyplace_note(APIKEY_PLACES_KEY_USE, hash, &upsert->place);
+		note_place(upsert, hash);
 		MemoryContextSwitchTo(old);
 	}
 	apikey_upsert_end(upsert);

@@ -176,6 +176,10 @@ $node->safe_psql('copy', "UPDATE apikey.key SET disabled_at = now() WHERE key_id
 is(verdicts($node, 'copy', $key) . ' ' . verdicts($node, 'postgres', $key), 'key_disabled valid', 'a copy of the database');
 
 # After a restart the first look is through the index; and without places, each.
+$session = session($node);
+verify_all();
+flush_all();	# their rows in key_use are second versions
+$session->quit;
 $node->restart;
 is(verdicts($node, 'postgres', $key, $key), 'valid valid', 'after a restart');
 # and with a key its neighbours on the page are known
@@ -184,6 +188,11 @@ $before = index_scans();
 my $pages = $session->query(q(SELECT count(DISTINCT (ctid::text::point)[0]) FROM apikey.key WHERE name LIKE 'counted %'));
 is(join(' ', map { $session->code($_->[0]) } @counted), join(' ', ('valid') x @counted), 'many keys after a restart');
 cmp_ok(index_scans() - $before, '<=', $pages, "... the index is asked for one of each page ($pages)");
+# and so are they where they are counted
+$before = index_scans('key_use_pkey');
+$pages = $session->query(q(SELECT count(DISTINCT (ctid::text::point)[0]) FROM apikey.key_use));
+flush_all();
+cmp_ok(index_scans('key_use_pkey') - $before, '<=', $pages, "... counted, the index is asked for one of each page ($pages)");
 $session->quit;
 $node->append_conf('postgresql.conf', 'apikey.key_places = 0');
 $node->restart;
