@@ -24,6 +24,8 @@
 #include "commands/trigger.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
+#include "optimizer/optimizer.h"
+#include "rewrite/rewriteHandler.h"
 #include "storage/bufmgr.h"
 #include "utils/guc.h"
 #include "utils/inval.h"
@@ -380,6 +382,35 @@ apikey_find_index(Relation rel, const AttrNumber *columns, int count)
 	return found;
 }
 
+ExprState *
+apikey_column_default(Relation rel, int column)
+{
+	Form_pg_attribute attribute = TupleDescAttr(RelationGetDescr(rel), column);
+	Expr	   *expr;
+
+	if (attribute->attisdropped || attribute->attgenerated != '\0')
+		return NULL;
+	expr = (Expr *) build_column_default(rel, column + 1);
+	return expr == NULL ? NULL : ExecInitExpr(expression_planner(expr), NULL);
+}
+
+/*
+ * Columns that somebody has added behind ours get their defaults.
+ */
+static void
+add_defaults(TupleTableSlot *slot, Relation rel, int count, EState *estate)
+{
+	for (int i = count; i < RelationGetDescr(rel)->natts; i++)
+	{
+		ExprState  *expr = apikey_column_default(rel, i);
+
+		if (expr != NULL)
+			slot->tts_values[i] = ExecEvalExprSwitchContext(expr,
+															GetPerTupleExprContext(estate),
+															&slot->tts_isnull[i]);
+	}
+}
+
 ItemPointerData
 apikey_insert(Relation rel, Datum *values, bool *nulls, int count)
 {
@@ -397,6 +428,7 @@ apikey_insert(Relation rel, Datum *values, bool *nulls, int count)
 	memcpy(slot->tts_values, values, count * sizeof(Datum));
 	memcpy(slot->tts_isnull, nulls, count * sizeof(bool));
 	ExecClearTuple(slot);
+	add_defaults(slot, rel, count, estate);
 	ExecStoreVirtualTuple(slot);
 	estate->es_output_cid = GetCurrentCommandId(true);
 

@@ -11,6 +11,7 @@
 #include "access/skey.h"
 #include "access/tupdesc.h"
 #include "executor/tuptable.h"
+#include "nodes/execnodes.h"
 #include "utils/rel.h"
 
 typedef enum ApikeyRelation
@@ -120,9 +121,15 @@ extern void apikey_scan(Relation rel, Oid index, ScanKey keys, int nkeys,
 extern Oid	apikey_find_index(Relation rel, const AttrNumber *columns, int count);
 
 /*
- * Insert a row of so many values without SQL: defaults are the caller's
+ * The default of a column (from 0) that is not ours, ready to be evaluated; NULL
+ * if it has none.
+ */
+extern ExprState *apikey_column_default(Relation rel, int column);
+
+/*
+ * Insert a row of so many values without SQL: their defaults are the caller's
  * affair, triggers and indexes are minded, and the next command sees the row.
- * Columns that somebody has added to the table become NULL.  Returns where the
+ * Columns that somebody has added behind them get theirs.  Returns where the
  * row lies.
  */
 extern ItemPointerData apikey_insert(Relation rel, Datum *values, bool *nulls, int count);

@@ -14,8 +14,6 @@
 #include "executor/executor.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
-#include "optimizer/optimizer.h"
-#include "rewrite/rewriteHandler.h"
 #include "storage/bufmgr.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -85,17 +83,12 @@ prepare_defaults(ApikeyUpsert *upsert, int ncolumns)
 	upsert->defaults = palloc0(desc->natts * sizeof(ExprState *));
 	for (int i = 0; i < desc->natts; i++)
 	{
-		Form_pg_attribute attribute = TupleDescAttr(desc, i);
-		bool		ours = attribute->attisdropped || attribute->attgenerated != '\0';
-		Expr	   *expr;
+		bool		ours = false;
 
 		for (int j = 0; j < ncolumns; j++)
 			ours |= upsert->column[j] == i + 1;
-		if (ours)
-			continue;
-		expr = (Expr *) build_column_default(upsert->rel, i + 1);
-		if (expr != NULL)
-			upsert->defaults[i] = ExecInitExpr(expression_planner(expr), NULL);
+		if (!ours)
+			upsert->defaults[i] = apikey_column_default(upsert->rel, i);
 	}
 }
 

@@ -149,12 +149,15 @@ ALTER TABLE apikey.key ENABLE ALWAYS TRIGGER invalidate;
 ALTER TABLE apikey.key ENABLE ALWAYS TRIGGER invalidate_truncate;
 SELECT pg_temp.verdict('two'), pg_temp.verdict('two'), pg_temp.since();
 
--- A column that somebody has added is no reason to fail.
-ALTER TABLE apikey.key ADD COLUMN note text DEFAULT 'x';
+-- A column that somebody has added is no reason to fail, and has its default.
+ALTER TABLE apikey.key ADD COLUMN note text NOT NULL DEFAULT 'of ' || current_user, ADD COLUMN empty text;
 SELECT pg_temp.verdict('two');
 SELECT apikey.alter_key(pg_temp.id('two'), name => 'again');
 SELECT name FROM apikey.rotate(pg_temp.id('two'));
-ALTER TABLE apikey.key DROP COLUMN note;
+SELECT count(apikey.issue('cache', 'noted'));
+SELECT k.note = 'of ' || tableowner AS of_owner, k.empty
+FROM apikey.key k, pg_tables WHERE name = 'noted' AND schemaname = 'apikey' AND tablename = 'key';
+ALTER TABLE apikey.key DROP COLUMN note, DROP COLUMN empty;
 SELECT pg_temp.verdict('one') ~ '^valid one ' AS valid;
 SELECT v.code FROM apikey.issue('cache', 'last') i, apikey.verify(i.key) v;
 
