@@ -444,6 +444,7 @@ flush_batch(ApikeyDatabase *database, const uint64 limit[APIKEY_RINGS])
 	LWLockAcquire(apikey_shared->lock, LW_EXCLUSIVE);
 	database->in_flight = false;
 	database->restored = 0;
+	database->failures = 0;
 	apikey_shared->last_flush_at = GetCurrentTimestamp();
 	if (apikey_shared->flush_error_database == database->oid)
 		apikey_shared->last_flush_error[0] = '\0';

@@ -3,10 +3,11 @@
  *		The launcher looks each flush_interval which databases have buffered
  *		events, and starts a flush worker for each that has none.
  *
- * The launcher is connected to no database.  A flush worker leaves when it has
- * nothing to do, so that it stands in nobody's way who wants to drop, rename or
- * copy its database, and anyhow after a while, sooner where workers are scarce;
- * it ends on errors and is started again later, each time after a longer pause.
+ * The launcher is connected to no database.  A flush worker stays for a while
+ * when it has nothing to do, for beginning anew costs more than many a flush;
+ * but not where workers are scarce, nor in the way of somebody who wants to
+ * drop, rename or copy its database.  It ends on errors and is started again
+ * later, each time after a longer pause.
  */
 #include "postgres.h"
 
@@ -23,6 +24,8 @@
 #include "postmaster/interrupt.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
+#include "storage/lmgr.h"
+#include "storage/lock.h"
 #include "storage/proc.h"
 #include "tcop/tcopprot.h"
 #include "utils/guc.h"
@@ -41,11 +44,13 @@
 #include "worker.h"
 
 /*
- * How long a flush worker lives at most: beginning anew costs about a tenth of
- * what it writes in three seconds
+ * How long a flush worker lives, and how long without anything to do: its
+ * settings are those of the database when it began.  And where workers are
+ * scarce: beginning anew costs about a tenth of what it writes in that time
  */
-#define LIFE_MS				20000
-#define SHORT_LIFE_MS		3000
+#define LIFE_MS				(300 * 1000)
+#define IDLE_MS				(60 * 1000)
+#define SHORT_LIFE_MS		(3 * 1000)
 
 /* Who wants its database waits for 5 s, and it for less */
 #define WAIT_MAX_MS			2000
@@ -62,7 +67,8 @@
 /* A half of a ring, in the largest events, is more than this part of its units */
 #define BEHIND_PART			16
 
-/* How soon partitions are looked after again, if that failed */
+/* How soon partitions are looked after again, and if that failed */
+#define MAINTAIN_MS			(20 * 1000)
 #define MAINTAIN_AGAIN_MS	(5 * 1000)
 #define RETRY_DOUBLINGS_MAX	2
 
@@ -269,6 +275,7 @@ apikey_launcher_main(Datum arg)
 /* The slot of this flush worker */
 static ApikeyDatabase *mine = NULL;
 static bool failed = true;		/* until it is connected, and after an error */
+static int64 maintain_next = 0; /* by apikey_clock() */
 static volatile sig_atomic_t terminated = false;
 
 static void
@@ -293,9 +300,7 @@ leave_flush_worker(int code, Datum arg)
 	mine->worker_latch = NULL;
 	mine->starting_until = 0;
 	mine->flushing = false;
-	if (!failed)
-		mine->failures = 0;
-	else if (!terminated)		/* while it was connecting, say */
+	if (failed && !terminated)	/* while it was connecting, say */
 	{
 		mine->failures++;
 		mine->retry_at = apikey_clock() + pause;
@@ -339,7 +344,6 @@ flush_or_note(void)
 static void
 maintain_when_due(void)
 {
-	static bool done = false;	/* once in a worker's life */
 	int64		settle_until = apikey_clock() + SETTLE_MS;
 	MemoryContext context = CurrentMemoryContext;
 
@@ -347,9 +351,11 @@ maintain_when_due(void)
 		return;
 	PG_TRY();
 	{
-		if (!done)
+		if (maintain_next <= apikey_clock())
+		{
 			apikey_maintain(mine);
-		done = true;
+			maintain_next = apikey_clock() + MAINTAIN_MS;
+		}
 		while (apikey_settle(mine) && apikey_clock() < settle_until)
 			CHECK_FOR_INTERRUPTS();
 	}
@@ -379,16 +385,40 @@ is_behind(void)
 }
 
 /*
+ * Does somebody want the database for himself, or to copy it?  He has a lock on
+ * it that keeps new sessions out, or waits for it, and then for us to leave.
+ */
+static bool
+is_in_the_way(void)
+{
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_OBJECT(tag, InvalidOid, DatabaseRelationId, mine->oid, 0);
+	if (LockAcquire(&tag, RowExclusiveLock, true, true) == LOCKACQUIRE_NOT_AVAIL)
+		return true;
+	LockRelease(&tag, RowExclusiveLock, true);
+	return false;
+}
+
+/*
  * Wait for the next flush.  False if it is better left to another worker.
  */
 static bool
 wait_for_flush(int64 start)
 {
-	int64		life = apikey_shared->out_of_workers ? SHORT_LIFE_MS : LIFE_MS;
+	static int64 idle_since = 0;
+	bool		idle = apikey_buffer_pending(mine) == 0;
+	int64		now = apikey_clock();
 
-	if (apikey_clock() >= start + life || apikey_flush_interval > WAIT_MAX_MS)
+	if (!idle || idle_since == 0)
+		idle_since = now;
+	if (now >= start + (apikey_shared->out_of_workers ? SHORT_LIFE_MS : LIFE_MS) ||
+		now >= idle_since + (apikey_shared->out_of_workers ? 0 : IDLE_MS) ||
+		apikey_flush_interval > WAIT_MAX_MS)
 		return false;
-	(void) wait_for_interval();
+	/* retention may be another one */
+	if (wait_for_interval())
+		maintain_next = 0;
 	return true;
 }
 
@@ -426,9 +456,9 @@ apikey_flush_worker_main(Datum arg)
 		CHECK_FOR_INTERRUPTS();
 		/* first, so that rows go where they are to stay */
 		maintain_when_due();
-		flush_or_note();
-	} while (apikey_buffer_pending(mine) > 0 &&
-			 (is_behind() || wait_for_flush(start)));
+		if (apikey_buffer_pending(mine) > 0)
+			flush_or_note();
+	} while (!is_in_the_way() && (is_behind() || wait_for_flush(start)));
 	proc_exit(0);
 }
 

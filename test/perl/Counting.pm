@@ -10,7 +10,7 @@ use IPC::Run;
 use PostgreSQL::Test::Utils;
 use ApikeyTest;
 
-our @EXPORT = qw(some_keys soon load start_load end_load flush counted stat_of log_lines start_again restart_from_crash with_faults);
+our @EXPORT = qw(some_keys soon load start_load end_load flush counted stat_of log_lines end_workers start_again restart_from_crash with_faults);
 
 my $scripts = 0;
 
@@ -95,6 +95,17 @@ sub stat_of
 {
 	my ($node, @columns) = @_;
 	return $node->safe_psql('postgres', 'SELECT ' . join(', ', @columns) . ' FROM apikey.stats');
+}
+
+# end_workers(NODE): the next flush is by a worker that begins anew.
+sub end_workers
+{
+	my ($node) = @_;
+	my $workers = q(FROM pg_stat_activity WHERE backend_type = 'apikey flush worker');
+
+	$node->safe_psql('postgres', "SELECT pg_terminate_backend(pid) $workers");
+	soon($node, "SELECT count(*) = 0 $workers") or die 'a worker stays';
+	return;
 }
 
 # log_lines(NODE, OFFSET, PATTERN): how many lines of the log from there match.

@@ -152,10 +152,12 @@ verify_times($session, 1);
 $node->poll_query_until('postgres', "SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'apikey flush worker' AND wait_event_type = 'Lock'") or die 'no worker';
 is($node->safe_psql('postgres', "SELECT datname, query <> '', state FROM pg_stat_activity WHERE backend_type = 'apikey flush worker'"),
 	'postgres|t|active', 'a flush worker by name');
+my $worker = $node->safe_psql('postgres', "SELECT pid FROM pg_stat_activity WHERE backend_type = 'apikey flush worker'");
 $locker->query('COMMIT');
 flush($node);
-ok($node->poll_query_until('postgres', "SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'apikey flush worker'"), 'it ends when there is nothing to do');
-
+verify_times($session, 1);
+flush($node);
+is($node->safe_psql('postgres', "SELECT pid FROM pg_stat_activity WHERE backend_type = 'apikey flush worker'"), $worker, 'it stays for the next flush');
 
 # Settings of the database and of roles; a new partition is due each time, so
 # that making it is tried as well.
@@ -179,6 +181,7 @@ for my $name (sort keys %settings)
 		WHERE inhparent = 'apikey.usage_hour'::regclass
 		  AND inhrelid::regclass::text > 'apikey.usage_hour_p' || to_char(now() AT TIME ZONE 'UTC' + interval '1 day', 'YYYYMMDD')
 		  AND inhrelid::regclass::text LIKE 'apikey.usage_hour_p%'); END$$;));
+	end_workers($node);
 	$session->query($_ . " SET $name = '$settings{$name}'") for 'ALTER DATABASE postgres', "ALTER ROLE $user";
 	unlike($session->errors, qr/ERROR/, "ALTER DATABASE, ROLE SET $name = $settings{$name}");
 	verify_times($session, 3);
@@ -327,6 +330,23 @@ for my $processes ($long ? (0, 1, 2) : 2)
 	is(stat_of($node, 'events_lost'), '0', '... nothing is lost while there is room');
 	$node->stop;
 }
+
+# Room for one: it goes from database to database.
+$node->append_conf('postgresql.conf', 'max_worker_processes = 3');
+$node->start;
+$node->safe_psql('postgres', 'CREATE DATABASE other');
+$node->safe_psql('other', 'CREATE EXTENSION apikey CASCADE');
+some_keys($node, 'other', 1);
+for my $database ('other', 'postgres', 'other')
+{
+	my $start = time;
+	load($node, $database, 'SELECT apikey.verify(key) FROM k WHERE n = 1;', '-t', 1);
+	flush($node, $database);
+	cmp_ok(time - $start, '<', 10, "one worker for two databases: $database is not kept waiting");
+}
+$before++;
+$node->stop;
+
 $node->append_conf('postgresql.conf', 'max_worker_processes = 8');
 $node->start;
 ok(soon($node, 'SELECT events_buffered = 0 FROM apikey.stats'), 'with workers again: what waited is written');
