@@ -8,6 +8,7 @@ package Bench::Load;
 
 use strict;
 use warnings;
+use List::Util qw(shuffle);
 use Exporter qw(import);
 
 our @EXPORT_OK = qw(configure measure rounds median ratio start_load wait_load sql answered note child gone end_children);
@@ -130,10 +131,10 @@ sub rounds
 	for my $round (1 .. $count)
 	{
 		$config{progress}->("$title: round $round of $count");
-		# Who begins is another one each time.
-		my @turn = @$contestants;
-		push @turn, splice @turn, 0, ($round - 1) % @turn;
-		for my $c (@turn)
+		# Nobody is always in the wake of the same one, whose rows are still
+		# written or vacuumed; the order is that of every other run.
+		srand $round;
+		for my $c (shuffle @$contestants)
 		{
 			my $sample = measure($c, { %how, %{ $c->{how} || {} }, seed => $round });
 			push @{ $samples{ $c->{name} } }, $sample;
