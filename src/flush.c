@@ -433,9 +433,13 @@ flush_batch(ApikeyDatabase *database, const uint64 limit[APIKEY_RINGS])
 	}
 	PopActiveSnapshot();
 
-	/* what apikey.flush_usage() has confirmed must outlast a crash */
+	/*
+	 * What apikey.flush_usage() has confirmed must outlast a crash, and be in
+	 * the statistics of the tables.
+	 */
 	ForceSyncCommit();
 	CommitTransactionCommand();
+	pgstat_report_stat(true);
 
 	/* what belongs to keys or an extension that are gone was not written */
 	done = apikey_buffer_done(database, end);
@@ -473,6 +477,5 @@ apikey_flush(ApikeyDatabase *database)
 	database->flushing = false;
 	database->flushes++;
 	LWLockRelease(apikey_shared->lock);
-	pgstat_report_stat(true);
 	pgstat_report_activity(STATE_IDLE, NULL);
 }

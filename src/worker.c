@@ -413,7 +413,7 @@ wait_for_flush(int64 start)
 	if (!idle || idle_since == 0)
 		idle_since = now;
 	if (now >= start + (apikey_shared->out_of_workers ? SHORT_LIFE_MS : LIFE_MS) ||
-		now >= idle_since + (apikey_shared->out_of_workers ? 0 : IDLE_MS) ||
+		(idle && now >= idle_since + (apikey_shared->out_of_workers ? 0 : IDLE_MS)) ||
 		apikey_flush_interval > WAIT_MAX_MS)
 		return false;
 	/* retention may be another one */
