@@ -39,16 +39,15 @@ extern void apikey_place_prefetch(const ApikeyPlace *place);
  */
 extern HeapTuple apikey_row_at(Relation rel, ApikeyPlace *place);
 
-/*
- * Called with a row version; the place is that which an index has of the row.
- * It may change the place, and nothing else.
- */
-typedef void (*ApikeyRowVisitor) (HeapTuple row, ApikeyPlace *place, void *arg);
+/* Called with a row version and the place that an index has of the row */
+typedef void (*ApikeyRowVisitor) (HeapTuple row, const ApikeyPlace *place,
+								  void *arg);
 
 /*
  * Visit the row versions on the page of a place that nobody has deleted, as far
- * as their headers tell.  Nothing happens if there is no such page, or the
- * table is no heap.  The caller holds a lock on the table.
+ * as their headers tell: of each row the newest.  Nothing happens if there is
+ * no such page, or the table is no heap.  The caller holds a lock on the table;
+ * the page is locked meanwhile.
  */
 extern void apikey_page_visit(Relation rel, ApikeyPlace at,
 							  ApikeyRowVisitor visit, void *arg);

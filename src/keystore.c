@@ -127,9 +127,10 @@ search_in_place(Relation rel, const KeySearch *search, ApikeyKey *key)
  * Note where a key lies that was met beside another.
  */
 static void
-note_neighbour(HeapTuple row, ApikeyPlace *place, void *arg)
+note_neighbour(HeapTuple row, const ApikeyPlace *place, void *arg)
 {
 	Relation	rel = arg;
+	ApikeyPlace version = {row->t_self, place->buffer};
 	bool		isnull;
 	bytea	   *digest = (bytea *) DatumGetPointer(heap_getattr(row, KEY_DIGEST,
 																RelationGetDescr(rel),
@@ -137,10 +138,9 @@ note_neighbour(HeapTuple row, ApikeyPlace *place, void *arg)
 
 	if (isnull || !is_plain(digest))
 		return;
-	place->tid = row->t_self;
 	apikey_keyplace_add(APIKEY_PLACES_KEY,
 						apikey_keyplace_hash((unsigned char *) VARDATA_ANY(digest)),
-						place);
+						&version);
 }
 
 /*

@@ -214,7 +214,7 @@ find_row(ApikeyUpsert *upsert, const ApikeyCount *count, uint64 hash)
  * Note where a row of this server lies that was met beside another.
  */
 static void
-note_neighbour(HeapTuple row, ApikeyPlace *place, void *arg)
+note_neighbour(HeapTuple row, const ApikeyPlace *place, void *arg)
 {
 	ApikeyUpsert *upsert = arg;
 	TupleDesc	desc = RelationGetDescr(upsert->rel);

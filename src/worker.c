@@ -24,7 +24,6 @@
 #include "postmaster/interrupt.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
-#include "storage/lmgr.h"
 #include "storage/lock.h"
 #include "storage/proc.h"
 #include "tcop/tcopprot.h"
@@ -57,6 +56,7 @@
 
 /* And for so long after failures, before the first repetition */
 #define RETRY_FIRST_MS		1000
+#define RETRY_DOUBLINGS_MAX	2
 
 /* How often slots of databases that are gone are looked for */
 #define FREE_DATABASES_MS	(60 * 1000)
@@ -70,7 +70,6 @@
 /* How soon partitions are looked after again, and if that failed */
 #define MAINTAIN_MS			(20 * 1000)
 #define MAINTAIN_AGAIN_MS	(5 * 1000)
-#define RETRY_DOUBLINGS_MAX	2
 
 /* How long hours are settled before the next flush */
 #define SETTLE_MS			200
@@ -407,13 +406,14 @@ static bool
 wait_for_flush(int64 start)
 {
 	static int64 idle_since = 0;
+	bool		scarce = apikey_shared->out_of_workers;
 	bool		idle = apikey_buffer_pending(mine) == 0;
 	int64		now = apikey_clock();
 
 	if (!idle || idle_since == 0)
 		idle_since = now;
-	if (now >= start + (apikey_shared->out_of_workers ? SHORT_LIFE_MS : LIFE_MS) ||
-		(idle && now >= idle_since + (apikey_shared->out_of_workers ? 0 : IDLE_MS)) ||
+	if (now >= start + (scarce ? SHORT_LIFE_MS : LIFE_MS) ||
+		(idle && now >= idle_since + (scarce ? 0 : IDLE_MS)) ||
 		apikey_flush_interval > WAIT_MAX_MS)
 		return false;
 	/* retention may be another one */

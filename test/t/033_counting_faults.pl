@@ -152,12 +152,13 @@ verify_times($session, 1);
 $node->poll_query_until('postgres', "SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'apikey flush worker' AND wait_event_type = 'Lock'") or die 'no worker';
 is($node->safe_psql('postgres', "SELECT datname, query <> '', state FROM pg_stat_activity WHERE backend_type = 'apikey flush worker'"),
 	'postgres|t|active', 'a flush worker by name');
-my $worker = $node->safe_psql('postgres', "SELECT pid FROM pg_stat_activity WHERE backend_type = 'apikey flush worker'");
+my $worker_pid = q(SELECT pid FROM pg_stat_activity WHERE backend_type = 'apikey flush worker');
+my $worker = $node->safe_psql('postgres', $worker_pid);
 $locker->query('COMMIT');
 flush($node);
 verify_times($session, 1);
 flush($node);
-is($node->safe_psql('postgres', "SELECT pid FROM pg_stat_activity WHERE backend_type = 'apikey flush worker'"), $worker, 'it stays for the next flush');
+is($node->safe_psql('postgres', $worker_pid), $worker, 'it stays for the next flush');
 
 # Settings of the database and of roles; a new partition is due each time, so
 # that making it is tried as well.
